@@ -1,0 +1,58 @@
+"""The errors radkit raises: one tree, so that ``except RadkitError`` catches what a learner can do something about.
+
+A message says what was expected, what came, and what to do next. It names tags and files, never a patient's values.
+"""
+
+from __future__ import annotations
+
+
+class RadkitError(Exception):
+    """The root of every error that radkit raises on purpose."""
+
+
+class MissingDependency(RadkitError, ImportError):
+    """An optional package is not installed; the message holds the command that installs it."""
+
+
+class DataError(RadkitError):
+    """A source of the catalog cannot be had or is not what it should be."""
+
+
+class ChecksumError(DataError):
+    """A file's sha256 is not the one that the catalog promises."""
+
+
+class SourceUnreachable(DataError):
+    """The package index does not answer, or does not hold the pinned file."""
+
+
+class DicomError(RadkitError):
+    """A DICOM object or series cannot be read as what it claims to be."""
+
+
+class ResultError(RadkitError):
+    """A result (SEG, SR) does not fit the images it belongs to."""
+
+
+class ModelError(RadkitError):
+    """A bundle is incomplete, or a model was fed what it was not made for."""
+
+
+class ArchiveError(RadkitError):
+    """An archive did not do what it was asked to."""
+
+
+class ArchiveUnavailable(ArchiveError):
+    """No archive could be started or reached."""
+
+
+class TransferError(ArchiveError):
+    """A transfer ended before every instance had arrived; ``missing`` holds the SOP Instance UIDs that did not."""
+
+    def __init__(self, message: str, missing: tuple[str, ...] = ()):
+        super().__init__(message)
+        self.missing = missing
+
+
+class DeployError(RadkitError):
+    """A MAP could not be built or run."""

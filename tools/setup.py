@@ -1,0 +1,166 @@
+"""Set a machine up for radkit: a virtual environment, pinned packages, Orthanc, the starter data.
+
+Standard library only, since it runs before anything is installed. ``make lab``, ``make test`` and ``make tour`` call it;
+a second call finds that nothing has changed and returns at once. ``python tools/setup.py --help`` lists its options.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import importlib.util
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+LOG = ROOT / "build" / "setup.log"
+# What Debian's packages bring, and the command by which each is known to be there.
+APT = {"lab": {"orthanc": "Orthanc", "orthanc-dicomweb": ""}}
+APT["test"] = {**APT["lab"], "dicom3tools": "dciodvfy", "dcmtk": "storescu", "chromium": "chromium"}
+DICOMWEB = ("/usr/share/orthanc/plugins/libOrthancDicomWeb.so", "/usr/lib/orthanc/libOrthancDicomWeb.so")
+
+
+class SetupError(Exception):
+    """Something that the learner has to do; the message says what."""
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("purpose", choices=("lab", "test"), nargs="?", default="lab", help="what the machine is for")
+    parser.add_argument("--torch", choices=("cpu", "cuda"), default="cpu", help="which PyTorch (default: cpu)")
+    parser.add_argument("--venv", type=Path, default=ROOT / ".venv", help="the virtual environment (default: .venv)")
+    options = parser.parse_args()
+    LOG.parent.mkdir(exist_ok=True)
+    started = time.monotonic()
+    try:
+        # apt and pip wait for the network more than for the processor: let them wait together.
+        apt = threading.Thread(target=install_system_packages, args=(options.purpose,))
+        apt.start()
+        python = make_environment(options.venv)
+        fresh = install_packages(python, options.purpose, options.torch)
+        apt.join()
+        if fresh:
+            fetch_starter_data(python)
+    except SetupError as error:
+        print(f"\nradkit set-up stopped: {error}", file=sys.stderr)
+        return 1
+    if fresh:
+        say(f"ready after {time.monotonic() - started:.0f} s")
+    return 0
+
+
+def say(text: str) -> None:
+    print(f"radkit set-up · {text}", flush=True)
+
+
+def make_environment(venv: Path) -> Path:
+    """Return the Python of the virtual environment, which is made if it is not there."""
+    if sys.version_info < (3, 10):
+        raise SetupError(f"Python 3.10 or newer is needed, this is {platform.python_version()}. Try: make PYTHON=python3.11 lab")
+    python = venv / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    if python.exists():
+        return python
+    say(f"virtual environment in {venv.name}/ (Python {platform.python_version()})")
+    if importlib.util.find_spec("ensurepip") is None:  # Debian keeps it in a package of its own
+        package = f"python3.{sys.version_info.minor}-venv"
+        if not (apt_works() and run(["apt-get", "install", "-y", package]) == 0):
+            raise SetupError(f"Python's venv module is not complete here. Install it with: sudo apt-get install {package}")
+    if run([sys.executable, "-m", "venv", str(venv)]) != 0:
+        shutil.rmtree(venv, ignore_errors=True)
+        raise SetupError(f"the virtual environment could not be made; {LOG.relative_to(ROOT)} says why")
+    return python
+
+
+def install_packages(python: Path, purpose: str, torch: str) -> bool:
+    """Install the pinned packages unless they are there already; return whether anything was installed."""
+    extras = "all,test" if purpose == "test" else "all"
+    wanted = hashlib.sha256((ROOT / "pyproject.toml").read_bytes() + (ROOT / "constraints.txt").read_bytes())
+    stamp = python.parent.parent / "radkit-setup"
+    have = stamp.read_text().split() if stamp.exists() else []
+    if have[:2] == [wanted.hexdigest(), torch] and extras in (*have[2:], "all" if have[2:] == ["all,test"] else ""):
+        return False
+    # "==" lets an index offer its CPU build (2.13.0+cpu), which sorts higher; "===" takes the index's own build alone.
+    pin = next(line for line in (ROOT / "constraints.txt").read_text().splitlines() if line.startswith("torch=="))
+    pin = pin.replace("==", "===") if torch == "cuda" else pin
+    command = [str(python), "-m", "pip", "install", "-c", "constraints.txt", "-e", f".[{extras}]", pin]
+    if run(command, watch="Python packages") != 0:
+        raise SetupError(f"pip could not install the packages.\n{tail()}\nThe whole story is in {LOG.relative_to(ROOT)}.")
+    # Holoscan makes its links at the first start of Python, and MONAI wants the CUDA runtime library to be found.
+    run([str(python), "-c", "pass"])
+    if run([str(python), "-m", "radkit.deploy.cuda_runtime"]) != 0:
+        raise SetupError(f"the CUDA runtime library could not be linked.\n{tail()}")
+    stamp.write_text(f"{wanted.hexdigest()} {torch} {extras}\n")
+    return True
+
+
+def install_system_packages(purpose: str) -> None:
+    """Install what comes from Debian, or say in one sentence what is missing and what stands in for it."""
+    missing = [name for name, command in APT[purpose].items() if not is_there(command)]
+    if not missing:
+        return
+    if apt_works():
+        say(f"from Debian: {' '.join(missing)}")
+        # Without a policy a fresh Orthanc starts a service of its own; radkit starts one when a notebook asks for it.
+        environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
+        run(["apt-get", "update"], env=environment)
+        if run(["apt-get", "install", "-y", "--no-install-recommends", *missing], env=environment) == 0:
+            if "orthanc" in missing and shutil.which("systemctl"):
+                run(["systemctl", "disable", "--now", "orthanc"])
+            return
+    stand_in = " Until then radkit's embedded archive stands in for Orthanc." if "orthanc" in missing else ""
+    say(f"not installed here: {', '.join(missing)}. To have it: sudo apt-get install {' '.join(missing)}.{stand_in}")
+
+
+def is_there(command: str) -> bool:
+    return shutil.which(command) is not None if command else any(Path(path).exists() for path in DICOMWEB)
+
+
+def apt_works() -> bool:
+    return sys.platform == "linux" and os.geteuid() == 0 and shutil.which("apt-get") is not None
+
+
+def fetch_starter_data(python: Path) -> None:
+    say("starter data: real images out of published packages")
+    if subprocess.run([str(python), "-m", "radkit.cli", "data", "fetch"], cwd=ROOT).returncode != 0:
+        say("not all of the starter data could be had; generated stand-ins take its place, named as such on every picture")
+
+
+def run(command: list[str], *, watch: str = "", env: dict[str, str] | None = None) -> int:
+    """Run a command with its output in the log; with ``watch``, keep one line on the screen moving."""
+    with LOG.open("a", encoding="utf-8") as log:
+        log.write(f"$ {' '.join(command)}\n")
+        child = subprocess.Popen(command, cwd=ROOT, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        assert child.stdout is not None
+        started, packages = time.monotonic(), 0
+        for line in child.stdout:
+            log.write(line)
+            packages += line.startswith(("Collecting ", "Requirement already"))
+            if watch:
+                progress(watch, line, packages, time.monotonic() - started)
+        if watch and sys.stdout.isatty():
+            print()
+        return child.wait()
+
+
+def progress(watch: str, line: str, packages: int, seconds: float) -> None:
+    """Keep one line moving on a terminal; in a log, print one now and then."""
+    doing = "unpacking them, the longest part" if line.startswith("Installing collected") else f"{packages} found"
+    text = f"radkit set-up · {watch}: {doing} · {seconds:.0f} s"
+    if sys.stdout.isatty():
+        print(f"\r{text:<78}", end="", flush=True)
+    elif line.startswith("Installing collected") or packages % 50 == 1 and line.startswith("Collecting"):
+        print(text, flush=True)
+
+
+def tail(lines: int = 12) -> str:
+    return "\n".join(LOG.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:])
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
