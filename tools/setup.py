@@ -1,7 +1,7 @@
 """Set a machine up for radkit: a virtual environment, pinned packages, Orthanc, the starter data.
 
-Standard library only, since it runs before anything is installed. ``make lab``, ``make test`` and ``make tour`` call it;
-a second call finds that nothing has changed and returns at once. ``python tools/setup.py --help`` lists its options.
+Standard library only, since it runs before anything is installed. ``make lab``, ``make test`` and ``make tour`` call
+it; a second call finds that nothing has changed and returns at once. ``--help`` lists the options.
 """
 
 from __future__ import annotations
@@ -61,8 +61,10 @@ def say(text: str) -> None:
 
 def make_environment(venv: Path) -> Path:
     """Return the Python of the virtual environment, which is made if it is not there."""
-    if sys.version_info < (3, 10):
-        raise SetupError(f"Python 3.10 or newer is needed, this is {platform.python_version()}. Try: make PYTHON=python3.11 lab")
+    if sys.version_info < (3, 10):  # noqa: UP036 (this file runs before pip could refuse)
+        raise SetupError(
+            f"Python 3.10 or newer is needed, not {platform.python_version()}. Try: make PYTHON=python3.11 lab"
+        )
     python = venv / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     if python.exists():
         return python
@@ -70,7 +72,9 @@ def make_environment(venv: Path) -> Path:
     if importlib.util.find_spec("ensurepip") is None:  # Debian keeps it in a package of its own
         package = f"python3.{sys.version_info.minor}-venv"
         if not (apt_works() and run(["apt-get", "install", "-y", package]) == 0):
-            raise SetupError(f"Python's venv module is not complete here. Install it with: sudo apt-get install {package}")
+            raise SetupError(
+                f"Python's venv module is not complete here. Install it with: sudo apt-get install {package}"
+            )
     if run([sys.executable, "-m", "venv", str(venv)]) != 0:
         shutil.rmtree(venv, ignore_errors=True)
         raise SetupError(f"the virtual environment could not be made; {LOG.relative_to(ROOT)} says why")
@@ -90,7 +94,9 @@ def install_packages(python: Path, purpose: str, torch: str) -> bool:
     pin = pin.replace("==", "===") if torch == "cuda" else pin
     command = [str(python), "-m", "pip", "install", "-c", "constraints.txt", "-e", f".[{extras}]", pin]
     if run(command, watch="Python packages") != 0:
-        raise SetupError(f"pip could not install the packages.\n{tail()}\nThe whole story is in {LOG.relative_to(ROOT)}.")
+        raise SetupError(
+            f"pip could not install the packages.\n{tail()}\nThe whole story is in {LOG.relative_to(ROOT)}."
+        )
     # Holoscan makes its links at the first start of Python, and MONAI wants the CUDA runtime library to be found.
     run([str(python), "-c", "pass"])
     if run([str(python), "-m", "radkit.deploy.cuda_runtime"]) != 0:
@@ -128,14 +134,18 @@ def apt_works() -> bool:
 def fetch_starter_data(python: Path) -> None:
     say("starter data: real images out of published packages")
     if subprocess.run([str(python), "-m", "radkit.cli", "data", "fetch"], cwd=ROOT).returncode != 0:
-        say("not all of the starter data could be had; generated stand-ins take its place, named as such on every picture")
+        say(
+            "not all of the starter data could be had; generated stand-ins take its place, named as such on every picture"
+        )
 
 
 def run(command: list[str], *, watch: str = "", env: dict[str, str] | None = None) -> int:
     """Run a command with its output in the log; with ``watch``, keep one line on the screen moving."""
     with LOG.open("a", encoding="utf-8") as log:
         log.write(f"$ {' '.join(command)}\n")
-        child = subprocess.Popen(command, cwd=ROOT, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        child = subprocess.Popen(
+            command, cwd=ROOT, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
         assert child.stdout is not None
         started, packages = time.monotonic(), 0
         for line in child.stdout:
@@ -154,7 +164,7 @@ def progress(watch: str, line: str, packages: int, seconds: float) -> None:
     text = f"radkit set-up · {watch}: {doing} · {seconds:.0f} s"
     if sys.stdout.isatty():
         print(f"\r{text:<78}", end="", flush=True)
-    elif line.startswith("Installing collected") or packages % 50 == 1 and line.startswith("Collecting"):
+    elif line.startswith("Installing collected") or (packages % 50 == 1 and line.startswith("Collecting")):
         print(text, flush=True)
 
 

@@ -1,0 +1,132 @@
+"""The command line: ``radkit --help`` lists the commands; each has a ``--help`` of its own.
+
+Tab completion: ``eval "$(_RADKIT_COMPLETE=bash_source radkit)"`` (or ``zsh_source``, ``fish_source``).
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from . import __version__
+from .errors import RadkitError
+
+
+class Commands(click.Group):
+    """A group that turns every RadkitError into one plain sentence and exit status 1."""
+
+    def invoke(self, context: click.Context) -> object:
+        """Run the command."""
+        try:
+            return super().invoke(context)
+        except RadkitError as error:
+            raise click.ClickException(str(error)) from error
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__)
+def main() -> None:
+    """Learn and prototype radiology AI: from a DICOM file to a result back in the archive."""
+
+
+@main.command()
+def doctor() -> None:
+    """Say what this machine has, what it lacks, and how to mend it."""
+    from .doctor import examine
+
+    findings = examine()
+    for finding in findings:
+        click.secho("  ok  " if finding.ok else " lacks", fg="green" if finding.ok else "yellow", nl=False)
+        click.echo(f" {finding.what}: {finding.text}")
+    sys.exit(any(finding.needed and not finding.ok for finding in findings))
+
+
+@main.command()
+@click.argument("notebook", required=False, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--port", type=int, default=0, help="Port on 127.0.0.1 (default: a free one).")
+@click.option("--browser/--no-browser", default=True, help="Open a browser (default: yes, where there is one).")
+def lab(notebook: Path | None, port: int, browser: bool) -> None:
+    """Open JupyterLab on this machine alone, at NOTEBOOK (default: the first of the series)."""
+    from .lab import start
+
+    sys.exit(start(notebook or series()[0], port=port, browser=browser))
+
+
+@main.command()
+@click.argument("notebooks", nargs=-1, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--jobs", default=2, show_default=True, help="How many notebooks run at a time.")
+@click.option("--out", default="build/tour", show_default=True, type=click.Path(path_type=Path), help="Where to write.")
+def tour(notebooks: tuple[Path, ...], jobs: int, out: Path) -> None:
+    """Run the whole series (or NOTEBOOKS) headless and write one page with every result."""
+    from .tour import run
+
+    stops = run(notebooks or series(), out, jobs=jobs)
+    click.echo(f"wrote {out / 'index.html'}")
+    failed = [stop for stop in stops if stop.error]
+    for stop in failed:
+        click.secho(f"{stop.source.name}: {stop.error}", fg="red", err=True)
+    sys.exit(bool(failed))
+
+
+@main.group()
+def data() -> None:
+    """List, fetch and verify the real images that the lessons use."""
+
+
+def source_names(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+    """Complete the name of a source."""
+    from .data import catalog
+
+    return [name for name in catalog() if name.startswith(incomplete)]
+
+
+@data.command("list")
+def list_sources() -> None:
+    """List the sources: what each shows, where it comes from, its licence."""
+    from .data import catalog
+
+    for source in catalog().values():
+        click.secho(source.name, bold=True)
+        click.echo(f"    {source.shows}\n    {source.package} {source.version} · {source.licence}")
+
+
+@data.command("fetch")
+@click.argument("names", nargs=-1, shell_complete=source_names)
+def fetch_sources(names: tuple[str, ...]) -> None:
+    """Fetch NAMES (default: all of them) into the cache, checking every byte."""
+    from .data import catalog, fetch
+
+    failed = 0
+    for name in names or catalog():
+        try:
+            click.echo(f"{name}: {fetch(name, stand_in=False).folder}")
+        except RadkitError as error:
+            failed += 1
+            click.secho(f"{name}: {error}", fg="red", err=True)
+    sys.exit(failed > 0)
+
+
+@data.command("verify")
+@click.argument("names", nargs=-1, shell_complete=source_names)
+def verify_sources(names: tuple[str, ...]) -> None:
+    """Compare what the cache holds of NAMES (default: all of them) with the catalog's checksums."""
+    from .data import catalog, verify
+
+    wrong = {name: verify(name) for name in names or catalog()}
+    for name, complaints in wrong.items():
+        click.echo(f"{name}: {'; '.join(complaints) or 'as the catalog says'}")
+    sys.exit(any(wrong.values()))
+
+
+def series() -> list[Path]:
+    """Return the notebooks of the series, in order."""
+    notebooks = sorted((Path(__file__).resolve().parents[1] / "notebooks").glob("[0-9][0-9]_*.ipynb"))
+    if not notebooks:
+        raise click.ClickException("no notebooks here: the series lives in a checkout of radkit, not in the package")
+    return notebooks
+
+
+if __name__ == "__main__":
+    main()
