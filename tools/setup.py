@@ -69,16 +69,22 @@ def make_environment(venv: Path) -> Path:
     if python.exists():
         return python
     say(f"virtual environment in {venv.name}/ (Python {platform.python_version()})")
-    if importlib.util.find_spec("ensurepip") is None:  # Debian keeps it in a package of its own
-        package = f"python3.{sys.version_info.minor}-venv"
-        if not (apt_works() and run(["apt-get", "install", "-y", package]) == 0):
-            raise SetupError(
-                f"Python's venv module is not complete here. Install it with: sudo apt-get install {package}"
-            )
-    if run([sys.executable, "-m", "venv", str(venv)]) != 0:
+    if run(venv_command(venv)) != 0:
         shutil.rmtree(venv, ignore_errors=True)
-        raise SetupError(f"the virtual environment could not be made; {LOG.relative_to(ROOT)} says why")
+        raise SetupError(f"the virtual environment could not be made.\n{tail()}")
     return python
+
+
+def venv_command(venv: Path) -> list[str]:
+    """Return a command that makes a virtual environment; Debian's Python comes without the module for it."""
+    if importlib.util.find_spec("ensurepip"):
+        return [sys.executable, "-m", "venv", str(venv)]
+    package = f"python3.{sys.version_info.minor}-venv"
+    if apt_works() and run(["apt-get", "update"]) == 0 and run(["apt-get", "install", "-y", package]) == 0:
+        return [sys.executable, "-m", "venv", str(venv)]
+    if run([sys.executable, "-m", "pip", "install", "--target", str(LOG.parent / "virtualenv"), "virtualenv"]) == 0:
+        return ["env", f"PYTHONPATH={LOG.parent / 'virtualenv'}", sys.executable, "-m", "virtualenv", str(venv)]
+    raise SetupError(f"Python's venv module is not complete here. Install it with: sudo apt-get install {package}")
 
 
 def install_packages(python: Path, purpose: str, torch: str) -> bool:
