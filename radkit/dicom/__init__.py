@@ -1,0 +1,7 @@
+"""Read DICOM: one series becomes one volume, in the unit and in the place that its headers say."""
+
+from __future__ import annotations
+
+from .series import read_headers, read_series
+
+__all__ = ["read_headers", "read_series"]

@@ -1,0 +1,72 @@
+"""What several tests share: a small CT with a nodule, the patient of the story, and dciodvfy's opinion."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+from highdicom import Volume
+from pydicom import Dataset
+
+import radkit as rk
+from radkit.data.ct import write_ct_series
+
+
+class SmallCT(NamedTuple):
+    volume: Volume  # 24 × 128 × 128 at 2.5 × 0.7 × 0.7 mm, HU
+    mask: Volume  # 1 inside the nodule
+    folder: Path  # the same volume as a DICOM series
+    files: list[Path]
+
+
+@pytest.fixture(scope="session")
+def small_ct(tmp_path_factory) -> SmallCT:
+    """A corner of a chest: lung, chest wall in front and behind, and a nodule of about 4 ml."""
+    noise = np.random.default_rng(1).integers(-15, 16, (24, 128, 128))
+    array = np.full((24, 128, 128), -850)
+    array[:, :20], array[:, 108:] = 40, 40
+    place = np.indices(array.shape).reshape(3, -1).T * (2.5, 0.7, 0.7)
+    inside = np.sum(((place - (30, 48, 40)) / (9.5, 11, 9)) ** 2, axis=1).reshape(array.shape) <= 1
+    array[inside] = 35
+    affine = np.array([[0, 0, 0.7, -80], [0, 0.7, 0, -45], [2.5, 0, 0, -150], [0, 0, 0, 1]])
+    volume = Volume((array + noise).astype(np.int16), affine, coordinate_system="PATIENT")
+    folder = tmp_path_factory.mktemp("small_ct")
+    files = write_ct_series(volume, folder, header={"PatientID": "RADKIT-TEST", "PatientName": "RADKIT^TEST"})
+    read_back = rk.dicom.read_series(folder)
+    return SmallCT(read_back, read_back.with_array(inside.astype(np.uint8)), folder, files)
+
+
+@pytest.fixture(scope="session")
+def story():
+    """The patient of the course: real where the data can be had, else the stand-in."""
+    return rk.data.story()
+
+
+@pytest.fixture(scope="session")
+def standin_story():
+    """The generated patient."""
+    return rk.data.story(stand_in=True)
+
+
+@pytest.fixture(scope="session")
+def errors_of(tmp_path_factory):
+    """Return a function that lists what dciodvfy (Debian: dicom3tools) calls an error in a file or a dataset."""
+    tool = shutil.which("dciodvfy")
+    if tool is None:
+        pytest.skip("dciodvfy is not installed: apt-get install dicom3tools")
+
+    def errors(item: Dataset | str | Path) -> list[str]:
+        path = item
+        if isinstance(item, Dataset):
+            path = tmp_path_factory.mktemp("dciodvfy") / "object.dcm"
+            item.save_as(path, enforce_file_format=True)
+        said = subprocess.run([tool, str(path)], capture_output=True, text=True, errors="replace", timeout=120)
+        lines = (said.stdout + said.stderr).splitlines()
+        assert lines, "dciodvfy said nothing at all: was the file read?"
+        return [line for line in lines if line.startswith("Error")]
+
+    return errors
