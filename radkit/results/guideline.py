@@ -1,0 +1,112 @@
+"""What the Fleischner Society's guideline of 2017 would do with the size of one solid nodule found by chance."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from ..errors import ResultError
+
+SOURCE = (
+    "MacMahon H, Naidich DP, Goo JM, et al. Guidelines for Management of Incidental Pulmonary Nodules Detected on CT "
+    "Images: From the Fleischner Society 2017. Radiology 2017;284:228-243. doi:10.1148/radiol.2017161659"
+)
+LIMITS = (
+    "It is for a nodule found by chance in a person of 35 or older, without a known cancer and without immune "
+    "suppression; not for lung cancer screening, where Lung-RADS applies. Compare with an earlier scan first."
+)
+# By mean diameter in whole mm, or by volume.
+CLASSES = ("below 6 mm (below 100 mm³)", "6 to 8 mm (100 to 250 mm³)", "above 8 mm (above 250 mm³)")
+ADVICE = {
+    (0, "low"): "No routine follow-up.",
+    (0, "high"): "Follow-up is optional: CT at 12 months, the more so with a suspicious shape or in an upper lobe.",
+    (1, "low"): "CT at 6 to 12 months; then consider CT at 18 to 24 months.",
+    (1, "high"): "CT at 6 to 12 months; then CT at 18 to 24 months.",
+    (2, "low"): "Consider CT at 3 months, PET/CT, or tissue sampling.",
+    (2, "high"): "Consider CT at 3 months, PET/CT, or tissue sampling.",
+}
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """What the guideline says, for whom it holds, and where it stands.
+
+    Attributes
+    ----------
+    text : str
+        The advice, after the size class that led to it.
+    limits : str
+        Whom the guideline is for.
+    source : str
+        The paper.
+    """
+
+    text: str
+    limits: str
+    source: str
+
+    def __str__(self) -> str:
+        return f"{self.text} {self.limits}"
+
+
+def fleischner(
+    mean_diameter_mm: float,
+    *,
+    risk: Literal["low", "high"],
+    volume_mm3: float | None = None,
+    kind: Literal["solid"] = "solid",
+    age: float | None = None,
+) -> Recommendation:
+    """Look up the management of a single solid nodule found by chance.
+
+    Parameters
+    ----------
+    mean_diameter_mm : float
+        Average of long and short axis in the same plane, mm; rounded here to the nearest whole mm, half up, as the
+        guideline asks.
+    risk : "low" or "high"
+        Risk of cancer as the clinician judges it: smoking, age, family history, emphysema or fibrosis, spiculation, an
+        upper lobe. There is no default: the pixels do not know it.
+    volume_mm3 : float, optional
+        The volume. Where it points to a higher class than the diameter, the higher one counts, and the text says so.
+    kind : "solid"
+        Sub-solid nodules have a table of their own, which is not here.
+    age : float, optional
+        Years; under 35 the guideline does not apply.
+
+    Returns
+    -------
+    Recommendation
+
+    Raises
+    ------
+    ResultError
+        If the guideline, or its part that is here, does not cover the case.
+
+    Notes
+    -----
+    A lookup for teaching, not a device: a radiologist decides. MacMahon H et al., Radiology 2017;284:228-243, table 1.
+    """
+    if kind != "solid":
+        raise ResultError(f"Only single solid nodules are covered here, not {kind!r}: see the guideline's own table.")
+    if risk not in ("low", "high"):
+        raise ResultError(
+            f"Expected the risk to be 'low' or 'high', got {risk!r}: a clinical judgement has to be made."
+        )
+    if age is not None and age < 35:
+        raise ResultError("The guideline is for people of 35 and older: in the young, decide case by case.")
+    if not mean_diameter_mm > 0 or (volume_mm3 is not None and not volume_mm3 > 0):
+        raise ResultError("Expected a diameter in mm, and a volume in mm³, above zero.")
+    diameter = math.floor(mean_diameter_mm + 0.5)
+    if diameter > 30:
+        raise ResultError(
+            f"{diameter} mm is a mass, not a nodule (at most 30 mm): the guideline does not apply; work it up."
+        )
+    by_diameter = (diameter >= 6) + (diameter > 8)
+    by_volume = by_diameter if volume_mm3 is None else (volume_mm3 >= 100) + (volume_mm3 > 250)
+    rank = max(by_diameter, by_volume)
+    size = f"{diameter} mm" if volume_mm3 is None else f"{diameter} mm, {volume_mm3:.0f} mm³"
+    doubt = "" if by_volume == by_diameter else " Diameter and volume disagree; the higher class was taken."
+    text = f"Single solid nodule, {size}: {CLASSES[rank]}, {risk} risk. {ADVICE[rank, risk]}{doubt}"
+    return Recommendation(text, LIMITS, SOURCE)

@@ -1,0 +1,304 @@
+"""Results: sizes that are true, SEG and SR that a validator accepts and that come back as they were written."""
+
+from __future__ import annotations
+
+import re
+from io import BytesIO
+
+import numpy as np
+import pytest
+from highdicom import Volume
+from pydicom import dcmread
+
+import radkit as rk
+from radkit.errors import ResultError
+
+
+@pytest.fixture(scope="module")
+def written(small_ct):
+    segmentation = rk.results.write_segmentation(small_ct.mask, small_ct.folder)
+    measured = rk.results.measure(small_ct.mask)
+    return (
+        segmentation,
+        rk.results.write_report(measured, small_ct.folder, segmentation, site="left lower lobe"),
+        measured,
+    )
+
+
+def again(dataset):
+    """The same object after a trip through a file."""
+    file = BytesIO()
+    dataset.save_as(file, enforce_file_format=True)
+    file.seek(0)
+    return dcmread(file)
+
+
+def volume(array, spacing=(2.5, 0.7, 0.7)):
+    affine = np.zeros((4, 4))
+    affine[[2, 1, 0, 3], [0, 1, 2, 3]] = *spacing, 1
+    return Volume(array, affine, coordinate_system="PATIENT")
+
+
+def ellipsoid(half_axes, spacing, turn=0.0):
+    """A mask of an ellipsoid, (z, y, x) half axes in mm, turned about z."""
+    z, y, x = (np.indices((32, 96, 96)) - np.array([16, 48, 48])[:, None, None, None]) * np.array(spacing)[
+        :, None, None, None
+    ]
+    u, v = np.cos(turn) * y - np.sin(turn) * x, np.sin(turn) * y + np.cos(turn) * x
+    return volume(
+        ((z / half_axes[0]) ** 2 + (u / half_axes[1]) ** 2 + (v / half_axes[2]) ** 2 <= 1).astype(np.uint8), spacing
+    )
+
+
+@pytest.mark.parametrize("turn", [0.0, 0.4, 1.2])
+@pytest.mark.parametrize("spacing", [(2.5, 0.7, 0.7), (1.0, 0.5, 0.9)])
+def test_axes_and_volume_of_an_ellipsoid_are_true_to_a_pixel(turn, spacing):
+    measured = rk.results.measure(ellipsoid((10, 12, 7), spacing, turn))
+    assert measured.long_axis_mm == pytest.approx(24, abs=max(spacing[1:]))
+    assert measured.short_axis_mm == pytest.approx(14, abs=max(spacing[1:]))
+    assert measured.volume_mm3 == pytest.approx(4 / 3 * np.pi * 10 * 12 * 7, rel=0.03)
+    assert measured.slice_index == 16
+
+
+def test_the_short_axis_crosses_the_long_one_at_right_angles_in_the_same_slice():
+    measured = rk.results.measure(ellipsoid((10, 12, 7), (2.5, 0.7, 0.7), 0.5))
+    (a, b), (c, d) = (np.array(axis) for axis in (measured.long_axis, measured.short_axis))
+    assert np.dot(b - a, d - c) == pytest.approx(0, abs=0.01)
+    assert {a[2], b[2], c[2], d[2]} == {16 * 2.5}
+    assert np.linalg.norm(b - a) == pytest.approx(measured.long_axis_mm, abs=0.01)
+
+
+def test_a_rectangle_is_measured_by_its_drawn_corners():
+    array = np.zeros((3, 20, 20), np.uint8)
+    array[1, 5:9, 5] = 3  # four pixels in a column: from edge to edge 4 × 0.7 mm, one pixel wide
+    measured = rk.results.measure(volume(array), label=3)
+    assert measured.long_axis_mm == 2.8
+    assert measured.short_axis_mm == 0.7
+    assert measured.volume_mm3 == round(4 * 2.5 * 0.7 * 0.7, 1)
+    assert measured.centroid == (5 * 0.7, 6.5 * 0.7, 2.5)
+
+
+def test_measuring_refuses_a_label_that_is_not_there_and_slices_that_are_not_axial(small_ct):
+    with pytest.raises(ResultError, match=r"Label 7 has no voxel.*the labels 1"):
+        rk.results.measure(small_ct.mask, label=7)
+    with pytest.raises(ResultError, match="not axial"):
+        rk.results.measure(small_ct.mask.permute_spatial_axes([1, 0, 2]))
+
+
+def test_the_validator_finds_no_error_in_seg_and_sr(written, errors_of):
+    segmentation, report, _ = written
+    assert errors_of(segmentation) == []
+    assert errors_of(report) == []
+
+
+def test_a_mask_comes_back_voxel_for_voxel_on_the_grid_of_the_images(written, small_ct):
+    back = rk.results.read_segmentation(again(written[0]), like=small_ct.volume)
+    assert back.geometry_equal(small_ct.volume)
+    assert np.array_equal(back.array, small_ct.mask.array)
+
+
+def test_each_frame_lies_on_its_slice_for_a_reader_that_is_not_highdicom(written, small_ct):
+    segmentation = again(written[0])
+    slice_at = {round(small_ct.volume.affine[2] @ [k, 0, 0, 1], 3): k for k in range(24)}
+    found = np.zeros_like(small_ct.mask.array)
+    for bits, frame in zip(segmentation.pixel_array, segmentation.PerFrameFunctionalGroupsSequence, strict=True):
+        found[slice_at[float(frame.PlanePositionSequence[0].ImagePositionPatient[2])]] = bits
+    assert np.array_equal(found, small_ct.mask.array)
+
+
+def test_two_segments_far_apart_keep_their_names_and_places(small_ct):
+    array = np.zeros(small_ct.volume.shape, np.uint16)
+    array[2:4, 30:40, 50:60], array[20:22, 90:95, 10:13] = 5, 2
+    segmentation = rk.results.write_segmentation(
+        small_ct.mask.with_array(array), small_ct.files, names={2: "second", 5: "fifth"}
+    )
+    assert [s.SegmentLabel for s in segmentation.SegmentSequence] == ["second", "fifth"]
+    assert segmentation.NumberOfFrames == 4  # empty ones are left out
+    back = rk.results.read_segmentation(again(segmentation), like=small_ct.volume)
+    assert np.array_equal(back.array, np.select([array == 2, array == 5], [1, 2]))
+
+
+def test_a_mask_in_another_slice_order_lands_on_the_same_images(small_ct):
+    upside_down = small_ct.mask.flip_spatial(0)
+    back = rk.results.read_segmentation(
+        rk.results.write_segmentation(upside_down, small_ct.files), like=small_ct.volume
+    )
+    assert np.array_equal(back.array, small_ct.mask.array)
+
+
+def test_a_mirrored_mask_is_refused_not_turned_in_silence(small_ct):
+    with pytest.raises(ResultError, match="rows and columns run along"):
+        rk.results.write_segmentation(small_ct.mask.flip_spatial(2), small_ct.files)
+
+
+def test_the_numbers_of_a_report_come_back_to_the_last_digit(written):
+    segmentation, report, measured = written
+    (finding,) = rk.results.read_report(again(report))
+    for name in ("volume_mm3", "long_axis_mm", "short_axis_mm", "mean_diameter_mm"):
+        assert getattr(finding, name) == getattr(measured, name)
+    assert {unit for _, unit in finding.values.values()} == {"mm", "mm3"}
+    assert (finding.kind, finding.site) == ("Nodule", "Lower lobe of lung, left")
+    assert finding.segmentation_uid == segmentation.SOPInstanceUID
+    assert finding.tracking_uid == segmentation.SegmentSequence[0].TrackingUID
+
+
+def test_results_keep_the_patient_and_the_study_of_their_images(written, small_ct):
+    image = dcmread(small_ct.files[0])
+    for result in written[:2]:
+        for keyword in ("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "PatientAge", "StudyInstanceUID",
+                        "StudyDescription", "AccessionNumber", "PatientIdentityRemoved"):  # fmt: skip
+            assert result[keyword].value == image[keyword].value, keyword
+    assert written[0].FrameOfReferenceUID == image.FrameOfReferenceUID
+
+
+def test_writing_twice_gives_the_same_bytes_and_other_content_another_uid(written, small_ct):
+    segmentation, report, measured = written
+    twice = rk.results.write_segmentation(small_ct.mask, small_ct.files[::-1])
+    assert again(twice) == again(segmentation)
+    assert again(rk.results.write_report(measured, small_ct.files, twice, site="left lower lobe")) == again(report)
+    other = small_ct.mask.array.copy()
+    other[0, 0, 0] = 1
+    different = rk.results.write_segmentation(small_ct.mask.with_array(other), small_ct.files)
+    assert different.SOPInstanceUID != segmentation.SOPInstanceUID
+
+
+def test_check_is_content_with_what_radkit_writes(written, small_ct):
+    assert rk.results.check([again(written[0]), again(written[1])], small_ct.folder) == []
+    assert rk.results.check(written[1], small_ct.folder) == []
+
+
+def _other_frame(seg, sr):
+    seg.FrameOfReferenceUID = "1.2.3"
+
+
+def _shifted(seg, sr):
+    for frame in seg.PerFrameFunctionalGroupsSequence:
+        frame.PlanePositionSequence[0].ImagePositionPatient[2] += 0.5
+
+
+def _mirrored(seg, sr):
+    seg.SharedFunctionalGroupsSequence[0].PlaneOrientationSequence[0].ImageOrientationPatient = [-1, 0, 0, 0, 1, 0]
+
+
+def _one_slice_up(seg, sr):
+    for frame in seg.PerFrameFunctionalGroupsSequence:
+        frame.PlanePositionSequence[0].ImagePositionPatient[2] += 2.5
+
+
+def _other_study(seg, sr):
+    sr.StudyInstanceUID = "1.2.3"
+
+
+def _other_patient(seg, sr):
+    seg.PatientID = "SOMEBODY"
+
+
+def _number(sr):
+    (item,) = [
+        i for i in items(sr) if i.get("ValueType") == "NUM" and i.ConceptNameCodeSequence[0].CodeMeaning == "Volume"
+    ]
+    return item.MeasuredValueSequence[0]
+
+
+def _in_cubic_centimetres(seg, sr):
+    _number(sr).MeasurementUnitsCodeSequence[0].CodeValue = "cm3"
+
+
+def _without_unit(seg, sr):
+    del _number(sr).MeasurementUnitsCodeSequence
+
+
+def _no_such_segment(seg, sr):
+    seg.SegmentSequence[0].SegmentNumber = 2
+
+
+def items(item):
+    yield item
+    for child in item.get("ContentSequence", []):
+        yield from items(child)
+
+
+@pytest.mark.parametrize(
+    ("damage", "says"),
+    [
+        (_other_frame, "another frame of reference"),
+        (_shifted, "0.500 mm away from every image"),
+        (_mirrored, "turned or mirrored"),
+        (_one_slice_up, "do not name the image they lie on"),
+        (_other_study, "report has another StudyInstanceUID"),
+        (_other_patient, "segmentation has another PatientID"),
+        (_in_cubic_centimetres, "a volume in cm3"),
+        (_without_unit, "a volume without a unit"),
+        (_no_such_segment, "measures segment 1, which the segmentation does not have"),
+    ],
+)
+def test_check_says_in_words_what_is_wrong(written, small_ct, damage, says):
+    segmentation, report = again(written[0]), again(written[1])
+    damage(segmentation, report)
+    wrong = rk.results.check([segmentation, report], small_ct.folder)
+    assert any(says in sentence for sentence in wrong), wrong
+    assert "SOMEBODY" not in str(wrong)
+
+
+def test_check_sees_images_that_are_not_there(written, small_ct):
+    wrong = rk.results.check([written[0], written[1]], small_ct.files[:12])
+    assert any("refers to 12 images that are not in the series" in sentence for sentence in wrong), wrong
+
+
+def test_writing_refuses_what_does_not_belong_together(written, small_ct):
+    moved = Volume(small_ct.mask.array, small_ct.mask.affine + np.eye(4, k=3) * 0.3, coordinate_system="PATIENT")
+    with pytest.raises(ResultError, match=r"24 of its 24 slices lie up to 0\.300 mm away"):
+        rk.results.write_segmentation(moved, small_ct.folder)
+    with pytest.raises(ResultError, match="nothing but background"):
+        rk.results.write_segmentation(small_ct.mask.with_array(small_ct.mask.array * 0), small_ct.folder)
+    with pytest.raises(ResultError, match="2 measurements, 2 sites, 1 segments"):
+        rk.results.write_report([written[2]] * 2, small_ct.folder, written[0])
+    with pytest.raises(ResultError, match="choose one of: lung, right lung"):
+        rk.results.write_segmentation(small_ct.mask, small_ct.folder, site="lingula")
+
+
+def test_reading_refuses_what_is_something_else(written, small_ct):
+    with pytest.raises(ResultError, match=r"Expected a segmentation \(SEG\), got CT"):
+        rk.results.read_segmentation(dcmread(small_ct.files[0]))
+    with pytest.raises(ResultError, match="Expected a Comprehensive 3D SR"):
+        rk.results.read_report(written[0])
+    elsewhere = Volume(
+        small_ct.volume.array, small_ct.volume.affine, coordinate_system="PATIENT", frame_of_reference_uid="1.2"
+    )
+    with pytest.raises(ResultError, match="different frames of reference"):
+        rk.results.read_segmentation(written[0], like=elsewhere)
+
+
+@pytest.mark.parametrize(
+    ("diameter", "volume_mm3", "risk", "says"),
+    [
+        (5.4, None, "low", "5 mm: below 6 mm.*No routine follow-up"),
+        (5.4, 99, "high", "optional: CT at 12 months"),
+        (5.5, None, "low", "6 mm: 6 to 8 mm.*CT at 6 to 12 months; then consider CT at 18"),
+        (8.4, 250, "high", "CT at 6 to 12 months; then CT at 18"),
+        (8.5, None, "low", "9 mm: above 8 mm.*CT at 3 months, PET/CT, or tissue sampling"),
+        (22.6, 6000, "high", "23 mm, 6000 mm³: above 8 mm.*CT at 3 months"),
+        (5.0, 100, "low", "6 to 8 mm.*disagree; the higher class"),
+    ],
+)
+def test_the_guideline_by_size_and_risk(diameter, volume_mm3, risk, says):
+    advice = rk.results.fleischner(diameter, risk=risk, volume_mm3=volume_mm3)
+    assert re.search(says, advice.text), advice.text
+    assert "284:228-243" in advice.source
+    assert "35 or older" in advice.limits
+
+
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        ({"mean_diameter_mm": 31, "risk": "low"}, "mass"),
+        ({"mean_diameter_mm": 7, "risk": "low", "kind": "part-solid"}, "Only single solid"),
+        ({"mean_diameter_mm": 7, "risk": "medium"}, "low.*high"),
+        ({"mean_diameter_mm": 7, "risk": "low", "age": 34}, "35 and older"),
+        ({"mean_diameter_mm": 0, "risk": "low"}, "above zero"),
+        ({"mean_diameter_mm": float("nan"), "risk": "low"}, "above zero"),
+    ],
+)
+def test_the_guideline_refuses_what_it_does_not_cover(call, says):
+    with pytest.raises(ResultError, match=says):
+        rk.results.fleischner(**call)
