@@ -89,11 +89,12 @@ def venv_command(venv: Path) -> list[str]:
 
 def install_packages(python: Path, purpose: str, torch: str) -> bool:
     """Install the pinned packages unless they are there already; return whether anything was installed."""
-    extras = "all,test" if purpose == "test" else "all"
+    extras = "all" if deploy_has_wheels() else "view,model,pacs,lab"
+    extras += ",test" if purpose == "test" else ""
     wanted = hashlib.sha256((ROOT / "pyproject.toml").read_bytes() + (ROOT / "constraints.txt").read_bytes())
     stamp = python.parent.parent / "radkit-setup"
     have = stamp.read_text().split() if stamp.exists() else []
-    if have[:2] == [wanted.hexdigest(), torch] and extras in (*have[2:], "all" if have[2:] == ["all,test"] else ""):
+    if have[:2] == [wanted.hexdigest(), torch] and have[2] in (extras, f"{extras},test"):
         return False
     # "==" lets an index offer its CPU build (2.13.0+cpu), which sorts higher; "===" takes the index's own build alone.
     pin = next(line for line in (ROOT / "constraints.txt").read_text().splitlines() if line.startswith("torch=="))
@@ -109,6 +110,15 @@ def install_packages(python: Path, purpose: str, torch: str) -> bool:
         raise SetupError(f"the CUDA runtime library could not be linked.\n{tail()}")
     stamp.write_text(f"{wanted.hexdigest()} {torch} {extras}\n")
     return True
+
+
+def deploy_has_wheels() -> bool:
+    """Tell whether MONAI Deploy can be installed; pip's markers do not know the C library."""
+    libc, release = platform.libc_ver()
+    if libc != "glibc" or tuple(map(int, release.split("."))) >= (2, 35):
+        return True
+    say(f"MONAI Deploy wants glibc 2.35, this is {release}: the packaging step runs the same logic without its SDK")
+    return False
 
 
 def install_system_packages(purpose: str) -> None:
