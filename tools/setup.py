@@ -101,9 +101,7 @@ def install_packages(python: Path, purpose: str, torch: str) -> bool:
     pin = pin.replace("==", "===") if torch == "cuda" else pin
     command = [str(python), "-m", "pip", "install", "-c", "constraints.txt", "-e", f".[{extras}]", pin]
     if run(command, watch="Python packages") != 0:
-        raise SetupError(
-            f"pip could not install the packages.\n{tail()}\nThe whole story is in {LOG.relative_to(ROOT)}."
-        )
+        raise SetupError(f"pip could not install the packages.\n{tail()}\nThe whole story is in build/{LOG.name}.")
     # Holoscan makes its links at the first start of Python, and MONAI wants the CUDA runtime library to be found.
     run([str(python), "-c", "pass"])
     if run([str(python), "-m", "radkit.deploy.cuda_runtime"]) != 0:
@@ -150,18 +148,15 @@ def apt_works() -> bool:
 def fetch_starter_data(python: Path) -> None:
     say("starter data: real images out of published packages")
     if subprocess.run([str(python), "-m", "radkit.cli", "data", "fetch"], cwd=ROOT).returncode != 0:
-        say(
-            "not all of the starter data could be had; generated stand-ins take its place, named as such on every picture"
-        )
+        say("not all of it could be had; generated stand-ins take its place, named as such on every picture")
 
 
 def run(command: list[str], *, watch: str = "", env: dict[str, str] | None = None) -> int:
     """Run a command with its output in the log; with ``watch``, keep one line on the screen moving."""
     with LOG.open("a", encoding="utf-8") as log:
         log.write(f"$ {' '.join(command)}\n")
-        child = subprocess.Popen(
-            command, cwd=ROOT, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-        )
+        pipe = subprocess.PIPE
+        child = subprocess.Popen(command, cwd=ROOT, env=env, text=True, stdout=pipe, stderr=subprocess.STDOUT)
         assert child.stdout is not None
         started, packages = time.monotonic(), 0
         for line in child.stdout:
