@@ -1,0 +1,8 @@
+"""The archive: Orthanc, or an embedded one where Orthanc cannot be had, behind one interface."""
+
+from __future__ import annotations
+
+from .archive import Archive
+from .opening import open_archive
+
+__all__ = ["Archive", "open_archive"]

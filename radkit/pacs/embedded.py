@@ -1,0 +1,110 @@
+"""The embedded archive behind the interface: a child process on pynetdicom that speaks DIMSE and nothing else."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydicom import Dataset
+
+from .._optional import optional
+from . import dimse
+from .archive import CALLER, Archive, Keep, Level, incomplete
+from .instances import Instance, instances
+from .server import Server, launch, make_home
+
+
+def start(
+    *,
+    folder: str | Path | None,
+    ae_title: str,
+    peers: Mapping[str, tuple[str, int]],
+    dicom_port: int,
+    stable_age: int,
+    timeout: float,
+) -> EmbeddedArchive:
+    """Start the embedded archive; see :func:`radkit.pacs.open_archive`."""
+    optional("pynetdicom")  # a missing one is told here, not in the child's log
+
+    def begin(ports: tuple[int, ...]) -> Server:
+        home = make_home(folder, "embedded")
+        order = {
+            "folder": str(home.store),
+            "account": home.account,
+            "port": ports[0],
+            "ae_title": ae_title,
+            "callers": list(peers),
+        }
+        # The server gives up root by itself, once Python has read what another account may not be able to read.
+        return Server([sys.executable, "-m", "radkit.pacs.scp", json.dumps(order)], home, os.environ, drop=False)
+
+    def ready(ports: tuple[int, ...]) -> bool:
+        try:
+            socket.create_connection(("127.0.0.1", ports[0]), timeout).close()
+        except OSError:
+            return False
+        return dimse.echo(dimse.Peer(ae_title, "127.0.0.1", ports[0], CALLER, timeout))
+
+    server, ports = launch(begin, ready, ports=(dicom_port,), timeout=timeout)
+    return EmbeddedArchive(server, ae_title, ports[0], stable_age=stable_age, timeout=timeout)
+
+
+class EmbeddedArchive(Archive):
+    """An archive that is always there. It speaks DIMSE only (C-ECHO, C-STORE, C-FIND, C-GET): no DICOMweb, no REST."""
+
+    kind = "embedded"
+
+    def __init__(self, server: Server, ae_title: str, port: int, *, stable_age: int, timeout: float):
+        self.server, self.ae_title, self.dicom_port, self.stable_age = server, ae_title, port, stable_age
+        self._peer = dimse.Peer(ae_title, self.host, port, CALLER, timeout)
+        self._seen: dict[str, tuple[int, float]] = {}
+
+    def close(self) -> None:
+        """Stop the archive."""
+        self.server.stop()
+
+    def _store(self, items: list[Instance], tick: Callable[[], object]) -> dict[str, str]:
+        return dimse.store(self._peer, items, tick)
+
+    def _find(self, level: Level, query: Mapping[str, str]) -> list[Dataset]:
+        return dimse.find(self._peer, level, query)
+
+    def _locate(self, query: Mapping[str, str]) -> dict[str, Any]:
+        found = self._find("instance", query)
+        return {
+            str(one.SOPInstanceUID): (query, (str(one.SOPClassUID), str(one.AvailableTransferSyntaxUID)))
+            for one in found
+        }
+
+    def _retrieve(self, located: dict[str, Any], keep: Keep) -> str:
+        query = next(iter(located.values()))[0]
+        return dimse.get(self._peer, {uid: context for uid, (_, context) in located.items()}, query, keep)
+
+    def _state(self, study: str) -> tuple[int, bool]:
+        found = self._find("study", {"StudyInstanceUID": study})
+        count = sum(int(one.NumberOfStudyRelatedInstances) for one in found)
+        before, since = self._seen.get(study, (-1, 0.0))
+        if count != before:
+            since = time.monotonic()
+            self._seen[study] = (count, since)
+        return count, bool(count) and time.monotonic() - since >= self.stable_age
+
+    def forward(self, study: str, to: Archive | tuple[str, str, int], *, timeout: float = 60.0) -> int:
+        """Get a study and send it on by C-STORE; see :meth:`Archive.forward`."""
+        if isinstance(to, Archive):
+            to = (to.ae_title, to.host, to.dicom_port or 0)
+        peer = dimse.Peer(to[0], to[1], to[2], self.ae_title, timeout)
+        with tempfile.TemporaryDirectory(prefix="radkit-") as folder:
+            self.fetch(study=study, folder=folder, progress=False)
+            items = instances(folder)
+            failed = dimse.store(peer, items, lambda: None, deadline=time.monotonic() + timeout)
+        if failed:
+            raise incomplete(f"arrived at {peer.ae_title}", len(items), failed)
+        return len(items)

@@ -1,0 +1,90 @@
+"""Which archive to open: Orthanc, one that runs already, or the embedded one."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from ..errors import ArchiveError
+from . import embedded, orthanc
+from .archive import AE_TITLE, CALLER, Archive
+
+
+def open_archive(
+    kind: Literal["auto", "orthanc", "embedded"] = "auto",
+    *,
+    folder: str | Path | None = None,
+    url: str | None = None,
+    ae_title: str = AE_TITLE,
+    peers: Mapping[str, tuple[str, int]] | None = None,
+    http_port: int = 0,
+    dicom_port: int = 0,
+    stable_age: int = 2,
+    timeout: float = 30.0,
+) -> Archive:
+    """Start an archive on this machine, or reach a running Orthanc.
+
+    It listens on loopback with a random password, takes DICOM associations from AE titles that it knows, and
+    ends with the process that started it, even if that is killed.
+
+    Parameters
+    ----------
+    kind
+        ``"orthanc"``; ``"embedded"``, an archive in pure Python that speaks DIMSE only; or ``"auto"``: what the
+        environment variable ``RADKIT_ARCHIVE`` says, else Orthanc where it can be had, else the embedded one.
+    folder
+        Where the archive keeps what it is sent, for the next time. Without it the archive begins empty, in a new folder
+        under ``.radkit/archive``, which is gone when it stops: a notebook run twice finds the same both times, and two
+        notebooks at once do not meet.
+    url
+        A running Orthanc, instead of a new one; by default the environment variable ``ORTHANC_URL``, unless a
+        ``folder`` is given. User and password come from ``ORTHANC_USER`` and ``ORTHANC_PASSWORD``, or stand in the URL.
+    ae_title
+        What the archive calls itself.
+    peers
+        Who else may talk DICOM to it: by AE title, the host and port where it listens itself. We call as ``RADKIT``.
+    http_port, dicom_port
+        Ports to use, where another program must know them; 0 finds free ones.
+    stable_age
+        Seconds without a new instance after which a study is stable.
+    timeout
+        Seconds that any single answer of the archive may take.
+
+    Raises
+    ------
+    ArchiveUnavailable
+        If no archive can be started or reached; the message says what to do.
+    """
+    for title in (ae_title, *(peers or {})):
+        if not 0 < len(title.strip()) <= 16 or "\\" in title or not title.isprintable() or not title.isascii():
+            raise ArchiveError(
+                f"An AE title has 1 to 16 plain characters and no backslash (PS3.5, 6.2); got {title!r}."
+            )
+    if kind == "auto":
+        kind = os.environ.get("RADKIT_ARCHIVE", "auto")  # type: ignore[assignment]
+    if kind not in ("auto", "orthanc", "embedded"):
+        raise ArchiveError(f"Expected the kind 'auto', 'orthanc' or 'embedded', got {kind!r}.")
+    url = url or (os.environ.get("ORTHANC_URL") if folder is None else None)
+    if url and kind != "embedded":
+        return orthanc.connect(url, timeout=timeout)
+    known = {CALLER: ("127.0.0.1", 104), AE_TITLE: ("127.0.0.1", 104), **(peers or {})}
+    common: dict[str, Any] = {
+        "folder": folder,
+        "ae_title": ae_title,
+        "peers": known,
+        "dicom_port": dicom_port,
+        "stable_age": stable_age,
+        "timeout": timeout,
+    }
+    if kind != "embedded":
+        try:
+            programs = orthanc.installed()
+            return orthanc.start(programs, http_port=http_port, **common)
+        except orthanc.NotInstalled as error:
+            if kind == "orthanc":
+                raise
+            warnings.warn(f"{error} Until then an embedded archive serves, which speaks DIMSE only.", stacklevel=2)
+    return embedded.start(**common)

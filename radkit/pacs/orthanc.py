@@ -1,0 +1,313 @@
+"""Orthanc behind the archive's interface: by REST for the bytes, by DICOMweb for the questions."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+import threading
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote_plus, unquote, urlsplit, urlunsplit
+
+import requests
+from pydicom import Dataset
+
+from .._optional import optional
+from ..errors import ArchiveError, ArchiveUnavailable, TransferError
+from . import dimse
+from .archive import Archive, Keep, Level
+from .instances import Instance
+from .matching import matches
+from .server import Server, launch, make_home
+
+_THREADS = 4  # more do not make loopback quicker
+_PLUGIN = "libOrthancDicomWeb.so"
+_PLACES = (
+    "/usr/share/orthanc/plugins",
+    "/usr/local/share/orthanc/plugins",
+    "/usr/lib/orthanc",
+    "/usr/local/lib/orthanc",
+)
+
+
+class NotInstalled(ArchiveUnavailable):
+    """Orthanc or its DICOMweb plug-in is not on this machine."""
+
+
+def installed() -> tuple[Path, Path]:
+    """Return Orthanc's program and its DICOMweb plug-in.
+
+    Raises
+    ------
+    NotInstalled
+        If one is missing; the message says how to install it.
+    """
+    # Debian keeps it where only root's PATH looks.
+    program = shutil.which(
+        "Orthanc", path=os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin"])
+    )
+    plugin = next((file for place in _PLACES for file in sorted(Path(place).glob(f"{_PLUGIN}*"))), None)
+    if program and plugin:
+        return Path(program), plugin
+    missing = "Orthanc's DICOMweb plug-in" if program else "Orthanc"
+    raise NotInstalled(
+        f"{missing} is not installed here; on Debian and Ubuntu: sudo apt-get install orthanc orthanc-dicomweb."
+    )
+
+
+def start(
+    programs: tuple[Path, Path],
+    *,
+    folder: str | Path | None,
+    ae_title: str,
+    peers: Mapping[str, tuple[str, int]],
+    http_port: int,
+    dicom_port: int,
+    stable_age: int,
+    timeout: float,
+) -> OrthancArchive:
+    """Start Orthanc as an unprivileged child on loopback; see :func:`radkit.pacs.open_archive`."""
+    password = secrets.token_urlsafe(24)
+    session = _session("radkit", password)
+    session.trust_env = False  # loopback never goes through a proxy
+    program, plugin = programs
+
+    def begin(ports: tuple[int, ...]) -> Server:
+        home = make_home(folder, "orthanc")
+        config = {
+            "Name": "radkit",
+            "StorageDirectory": str(home.store),
+            "IndexDirectory": str(home.store),
+            "SyncStorageArea": home.keep,
+            "Plugins": [str(plugin)],
+            "HttpPort": ports[0],
+            "HttpBindAddresses": ["127.0.0.1"],  # since 1.12.10; before, the next line guards it alone
+            "RemoteAccessAllowed": False,
+            "AuthenticationEnabled": True,
+            "RegisteredUsers": {"radkit": password},
+            "HttpCompressionEnabled": False,  # pixels barely shrink, and gzip costs fifty times the transfer
+            "DicomPort": ports[1],
+            "DicomAet": ae_title,
+            "DicomAlwaysAllowEcho": False,
+            "DicomAlwaysAllowStore": False,
+            "DicomCheckModalityHost": True,
+            "DicomModalities": {title: [title, *where] for title, where in peers.items()},
+            "UnknownSopClassAccepted": True,  # from known peers: newer classes than this Orthanc
+            "StableAge": stable_age,
+            "OverwriteInstances": False,  # an archive does not change what it holds
+            "SaveJobs": False,
+            "DicomWeb": {"Enable": True, "Root": "/dicom-web/"},
+        }
+        secret = home.secret(json.dumps(config))
+        # Without TCP_NODELAY, DCMTK waits 40 ms for a delayed acknowledgement at every C-STORE.
+        env = {"PATH": os.defpath, "LANG": "C.UTF-8", "TCP_NODELAY": "1"}
+        return Server([str(program), str(secret)], home, env, secrets=(secret,))
+
+    def ready(ports: tuple[int, ...]) -> bool:
+        try:
+            return session.get(f"http://127.0.0.1:{ports[0]}/system", timeout=timeout).ok
+        except requests.RequestException:
+            return False
+
+    server, ports = launch(begin, ready, ports=(http_port, dicom_port), timeout=timeout)
+    server.forget_secrets()
+    return OrthancArchive(f"http://127.0.0.1:{ports[0]}", session, timeout=timeout, server=server)
+
+
+def connect(url: str, *, timeout: float) -> OrthancArchive:
+    """Reach a running Orthanc at ``url``; see :func:`radkit.pacs.open_archive`."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ArchiveUnavailable("Expected ORTHANC_URL like http://127.0.0.1:8042, with http or https and a host.")
+    user = unquote(parts.username or "") or os.environ.get("ORTHANC_USER", "")
+    password = unquote(parts.password or "") or os.environ.get("ORTHANC_PASSWORD", "")
+    bare = urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path.rstrip("/"), "", ""))
+    return OrthancArchive(bare, _session(user, password), timeout=timeout)
+
+
+def _session(user: str, password: str) -> requests.Session:
+    session = requests.Session()
+    session.auth = (user, password) if user else None
+    session.headers["Accept-Encoding"] = "identity"
+    session.mount("http://", requests.adapters.HTTPAdapter(pool_maxsize=2 * _THREADS))
+    return session
+
+
+class OrthancArchive(Archive):
+    """Orthanc, started here or running elsewhere. ``session`` is the ``requests.Session`` that may talk to it."""
+
+    kind = "orthanc"
+    speaks = ("DICOMweb", "DIMSE")
+    url: str
+
+    def __init__(self, url: str, session: requests.Session, *, timeout: float, server: Server | None = None):
+        self.url, self.session, self.timeout, self.server = url, session, timeout, server
+        try:
+            system = self._rest("GET", "/system")
+        except ArchiveUnavailable:
+            self.close()
+            raise
+        self.host = urlsplit(url).hostname or ""
+        self.ae_title, self.dicom_port = system["DicomAet"], system["DicomPort"]
+        self.dicomweb = optional("dicomweb_client").DICOMwebClient(f"{url}/dicom-web", session=session, timeout=timeout)
+        self.dicomweb.host = urlsplit(url).netloc  # else it loses the port, and bulk data time out
+
+    def close(self) -> None:
+        """Stop Orthanc, if it was started here."""
+        self.session.close()
+        if self.server:
+            self.server.stop()
+
+    def _lost(self, error: Exception) -> str:
+        if self.server and not self.server.alive():
+            return f"Orthanc has ended ({self.server.last_words() or 'it was killed, or the archive was closed'})"
+        if isinstance(error, requests.Timeout):
+            return f"Orthanc did not answer within {self.timeout:g} s"
+        return f"Orthanc does not answer at {self.url}"
+
+    def _request(self, method: str, path: str, **options: Any) -> requests.Response:
+        """Ask Orthanc's REST interface; what it answers, even a refusal, is the caller's to judge."""
+        try:
+            answer = self.session.request(method, self.url + path, timeout=self.timeout, **options)
+        except requests.RequestException as error:
+            raise ArchiveUnavailable(f"{self._lost(error)}.") from error
+        if answer.status_code in (401, 403):
+            raise ArchiveUnavailable(
+                f"Orthanc at {self.url} refuses the user name or password ({answer.status_code}): "
+                "set ORTHANC_USER and ORTHANC_PASSWORD."
+            )
+        return answer
+
+    def _rest(self, method: str, path: str, **options: Any) -> Any:
+        answer = self._request(method, path, **options)
+        try:
+            if answer.ok:
+                return answer.json()
+        except ValueError:
+            pass
+        raise ArchiveUnavailable(f"Expected Orthanc at {self.url}, got for {path}: {_refusal(answer)}.")
+
+    def _store(self, items: list[Instance], tick: Callable[[], object]) -> dict[str, str]:
+        failed: dict[str, str] = {}
+        lost = threading.Event()  # after one request without an answer, the rest would only wait as long each
+
+        def post(item: Instance) -> None:
+            if lost.is_set():
+                failed[item.uid] = "it was not tried after another had failed"
+                return
+            try:
+                answer = self._request("POST", "/instances", data=item.encoded())
+            except (ArchiveUnavailable, OSError) as error:
+                lost.set()
+                failed.setdefault(item.uid, str(error).rstrip("."))
+                return
+            if answer.ok:
+                tick()
+            else:
+                failed[item.uid] = _refusal(answer)
+
+        with ThreadPoolExecutor(_THREADS) as pool:
+            list(pool.map(post, items))
+        return failed
+
+    def _find(self, level: Level, query: Mapping[str, str]) -> list[Dataset]:
+        search = {
+            "study": self.dicomweb.search_for_studies,
+            "series": self.dicomweb.search_for_series,
+            "instance": self.dicomweb.search_for_instances,
+        }[level]
+        # Orthanc 1.10 does not decode what a URL has to encode (* ? ^): such a key is asked for, and matched here.
+        filters = {key: value for key, value in query.items() if value and quote_plus(value) == value}
+        try:
+            answers = search(search_filters=filters, fields=[key for key in query if key not in filters])
+        except requests.HTTPError as error:
+            raise ArchiveError(f"Orthanc refused the query: {_refusal(error.response)}.") from error
+        except requests.RequestException as error:
+            raise ArchiveUnavailable(f"{self._lost(error)}.") from error
+        rest = dimse.identifier({key: value for key, value in query.items() if key not in filters})
+        return [one for one in map(Dataset.from_json, answers) if all(matches(key, one) for key in rest)]
+
+    def _locate(self, query: Mapping[str, str]) -> dict[str, Any]:
+        question = {"Level": "Instance", "Query": dict(query), "Expand": True}
+        found = self._rest("POST", "/tools/find", json=question)
+        return {one["MainDicomTags"]["SOPInstanceUID"]: one["ID"] for one in found}
+
+    def _retrieve(self, located: dict[str, Any], keep: Keep) -> str:
+        reasons: list[str] = []
+
+        def get(uid: str) -> tuple[str, bytes | None]:
+            try:
+                answer = None if reasons else self._request("GET", f"/instances/{located[uid]}/file")
+            except ArchiveUnavailable as error:
+                reasons.append(str(error).rstrip("."))
+                return uid, None
+            return uid, answer.content if answer is not None and answer.ok else None
+
+        with ThreadPoolExecutor(_THREADS) as pool:
+            for uid, data in pool.map(get, located):
+                if data is not None:
+                    keep(uid, data)
+        return reasons[0] if reasons else ""
+
+    def _studies(self, study: str) -> list[dict[str, Any]]:
+        """Return Orthanc's own studies of that UID: more than one where Patient IDs differ."""
+        question = {"Level": "Study", "Query": {"StudyInstanceUID": study}, "Expand": True}
+        return self._rest("POST", "/tools/find", json=question)
+
+    def _state(self, study: str) -> tuple[int, bool]:
+        studies = self._studies(study)
+        counts = [self._rest("GET", f"/studies/{one['ID']}/statistics")["CountInstances"] for one in studies]
+        return sum(map(int, counts)), bool(studies) and all(one["IsStable"] for one in studies)
+
+    def forward(self, study: str, to: Archive | tuple[str, str, int], *, timeout: float = 60.0) -> int:
+        """Let Orthanc send a study on by C-STORE, and watch its job to the end; see :meth:`Archive.forward`."""
+        expected = self._locate({"StudyInstanceUID": study})
+        if not expected:
+            raise ArchiveError("The archive holds no study with that StudyInstanceUID.")
+        ae_title, host, port = (to.ae_title, to.host, to.dicom_port) if isinstance(to, Archive) else to
+        name = f"radkit-{secrets.token_hex(4)}"
+        self._request("PUT", f"/modalities/{name}", json={"AET": ae_title, "Host": host, "Port": port})
+        try:
+            order = {"Resources": list(expected.values()), "Synchronous": False}
+            job = self._rest("POST", f"/modalities/{name}/store", json=order)["ID"]
+            reason = self._watch(job, len(expected), timeout)
+        finally:
+            self._request("DELETE", f"/modalities/{name}")
+        # A job can call itself a success that sent nothing: where the peer can be asked, it is.
+        there = to._locate({"StudyInstanceUID": study}) if isinstance(to, Archive) else ({} if reason else expected)
+        missing = tuple(uid for uid in expected if uid not in there)
+        if reason or missing:
+            raise TransferError(
+                f"{len(expected) - len(missing)} of {len(expected)} instances are known to have reached {ae_title}: "
+                f"{reason or 'the job ended early'}. Does it know {self.ae_title}, and does it run?",
+                missing=missing,
+            )
+        return len(expected)
+
+    def _watch(self, job: str, count: int, timeout: float) -> str:
+        """Wait for the end of a C-STORE job; return what went wrong, or nothing."""
+        deadline = time.monotonic() + timeout
+        while (state := self._rest("GET", f"/jobs/{job}"))["State"] in ("Pending", "Running", "Retry"):
+            if time.monotonic() > deadline:
+                self._request("POST", f"/jobs/{job}/cancel")
+                return f"Orthanc had not sent it after {timeout:g} s"
+            time.sleep(0.1)
+        content = state["Content"]
+        if state["State"] == "Success" and not content["FailedInstancesCount"] and content["InstancesCount"] == count:
+            return ""
+        return f"the job ended as {state['State']} ({state.get('ErrorDetails') or state['ErrorDescription']})"
+
+
+def _refusal(answer: requests.Response) -> str:
+    """Put an answer that is no success into words: Orthanc explains itself in JSON."""
+    try:
+        told = answer.json()
+        words = told.get("Details") or told.get("Message")
+    except (ValueError, AttributeError):
+        words = None
+    return f"{answer.status_code} {words or answer.reason}"

@@ -1,0 +1,176 @@
+"""The embedded archive's server, ``python -m radkit.pacs.scp ORDER``: C-ECHO, C-STORE, C-FIND, C-GET (PS3.4, B and C).
+
+What it is sent lies in one folder, a file an instance, named by SOP Instance UID, with the bytes as they came. The
+index is read back from the files at the start, so the two cannot disagree. Nothing from the network names a path: a UID
+is digits and dots (PS3.5, 9.1), or it is refused.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+from pydicom import DataElement, Dataset, dcmread
+from pydicom.errors import InvalidDicomError
+
+from .._optional import optional
+from . import dimse
+from .instances import is_uid
+from .matching import matches
+
+_LONGEST = 1024  # bytes of a value that can be asked for
+_ONE_OF = {"STUDY": "StudyInstanceUID", "SERIES": "SeriesInstanceUID", "IMAGE": "SOPInstanceUID"}
+_NO_KEYS = ("QueryRetrieveLevel", "SpecificCharacterSet")
+_UIDS = tuple(_ONE_OF.values())
+_REFUSED, _NO_SPACE, _NOT_AS_SAID = 0xC000, 0xA700, 0xA900
+
+
+class Store:
+    """The instances on disk, and their headers in memory."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.headers: dict[str, Dataset] = {}
+        for half_written in folder.glob("*.part"):
+            half_written.unlink()
+        for path in folder.glob("*.dcm"):
+            try:
+                self.headers[path.stem] = _header(dcmread(path, stop_before_pixels=True))
+            except (InvalidDicomError, EOFError) as error:
+                print(f"{path.name} is left out: {error}", file=sys.stderr)
+
+    def path(self, uid: str) -> Path:
+        """Return the file of an instance whose UID has been checked."""
+        return self.folder / f"{uid}.dcm"
+
+    def add(self, uid: str, data: bytes) -> int:
+        """Keep an instance, once and whole; return the C-STORE status."""
+        header = _header(dcmread(BytesIO(data), stop_before_pixels=True))
+        if header.get("SOPInstanceUID") != uid or not all(is_uid(header.get(keyword)) for keyword in _UIDS):
+            return _NOT_AS_SAID
+        if uid in self.headers:
+            return 0x0000  # an archive does not change what it holds
+        try:
+            handle, part = tempfile.mkstemp(dir=self.folder, suffix=".part")
+            try:
+                with os.fdopen(handle, "wb") as file:
+                    file.write(data)
+                    file.flush()
+                    os.fsync(file.fileno())
+                Path(part).replace(self.path(uid))
+            except OSError:
+                Path(part).unlink(missing_ok=True)
+                raise
+        except OSError as error:
+            print(f"cannot store: {error.strerror}", file=sys.stderr)
+            return _NO_SPACE
+        self.headers[uid] = header
+        return 0x0000
+
+    def match(self, query: Dataset) -> list[Dataset]:
+        """Return the header of each study, series or instance that matches, with its counts."""
+        level = query.get("QueryRetrieveLevel")
+        if level not in _ONE_OF:
+            return []
+        groups: dict[str, list[Dataset]] = {}
+        for header in list(self.headers.values()):
+            groups.setdefault(header.get(_ONE_OF[level]), []).append(header)
+        found = (_summary(group) for group in groups.values())
+        return [one for one in found if all(matches(key, one) for key in query if key.keyword not in _NO_KEYS)]
+
+
+def _header(dataset: Dataset) -> Dataset:
+    """Keep of an instance what can be asked for: short values, no sequences, and how it is encoded."""
+    header = Dataset()
+    header.update({e.tag: e for e in dataset if e.VR != "SQ" and len(str(e.value)) <= _LONGEST})
+    header.AvailableTransferSyntaxUID = dataset.file_meta.TransferSyntaxUID
+    return header
+
+
+def _summary(group: list[Dataset]) -> Dataset:
+    """Return the header of a study or series: its first instance's, and what the whole group adds up to."""
+    summary = Dataset()
+    summary.update(group[0])
+    summary.ModalitiesInStudy = sorted({str(one.get("Modality", "")) for one in group})
+    summary.NumberOfStudyRelatedSeries = len({one.SeriesInstanceUID for one in group})
+    summary.NumberOfStudyRelatedInstances = summary.NumberOfSeriesRelatedInstances = len(group)
+    return summary
+
+
+def on_store(event: Any, store: Store) -> int:
+    """Answer a C-STORE request."""
+    uid = str(event.request.AffectedSOPInstanceUID)
+    if not is_uid(uid):
+        return _REFUSED
+    try:
+        return store.add(uid, event.encoded_dataset())
+    except Exception as error:  # whatever a stranger's bytes do to the parser, the archive goes on
+        print(f"cannot understand an instance: {type(error).__name__}", file=sys.stderr)
+        return _REFUSED
+
+
+def on_find(event: Any, store: Store) -> Iterator[tuple[int, Dataset | None]]:
+    """Answer a C-FIND request, one response a match."""
+    query = event.identifier
+    for found in store.match(query):
+        if event.is_cancelled:
+            yield 0xFE00, None
+            return
+        answer = Dataset()
+        answer.SpecificCharacterSet = "ISO_IR 192"
+        for key in query:
+            answer[key.tag] = found[key.tag] if key.tag in found else DataElement(key.tag, key.VR, None)
+        answer.QueryRetrieveLevel = query.QueryRetrieveLevel
+        yield 0xFF00, answer
+
+
+def on_get(event: Any, store: Store) -> Iterator[Any]:
+    """Answer a C-GET request with the instances themselves, as they are on disk."""
+    keys = [key for key in event.identifier if key.keyword in _UIDS and key.value]
+    uids = [uid for uid, header in list(store.headers.items()) if keys and all(matches(key, header) for key in keys)]
+    yield len(uids)
+    for uid in uids:
+        if event.is_cancelled:
+            yield 0xFE00, None
+            return
+        yield 0xFF00, dcmread(store.path(uid))
+
+
+def serve(folder: str, account: list[int] | None, port: int, ae_title: str, callers: list[str]) -> None:
+    """Serve ``folder`` on loopback until the process is ended."""
+    pynetdicom = optional("pynetdicom")
+    evt = pynetdicom.evt
+    if account:
+        os.setgroups([])
+        os.setgid(account[1])
+        os.setuid(account[0])
+    store = Store(Path(folder))
+    ae = pynetdicom.AE(ae_title)
+    ae.require_calling_aet = callers
+    ae.maximum_associations = 10
+    ae.maximum_pdu_size = dimse.PDU
+    for sop_class in (dimse.ECHO, dimse.FIND, dimse.GET):
+        ae.add_supported_context(sop_class)
+    for context in pynetdicom.AllStoragePresentationContexts:
+        # As SCP of what we are sent, and as SCU of what C-GET asks us for.
+        ae.add_supported_context(
+            context.abstract_syntax, pynetdicom.ALL_TRANSFER_SYNTAXES, scu_role=True, scp_role=True
+        )
+    handlers = [
+        (evt.EVT_CONN_OPEN, dimse.no_delay),
+        (evt.EVT_C_ECHO, lambda event: 0x0000),
+        (evt.EVT_C_STORE, on_store, [store]),
+        (evt.EVT_C_FIND, on_find, [store]),
+        (evt.EVT_C_GET, on_get, [store]),
+    ]
+    ae.start_server(("127.0.0.1", port), block=True, evt_handlers=handlers)
+
+
+if __name__ == "__main__":
+    serve(**json.loads(sys.argv[1]))

@@ -1,0 +1,239 @@
+"""A server that lives no longer than we do: its folder, its account, its ports, its supervisor."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import stat
+import subprocess
+import sys
+import tempfile
+import time
+import weakref
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import ArchiveUnavailable
+
+_PORT_TRIES = 5  # a port can be taken between choosing it and binding it
+_STOP_S = 20.0
+
+
+@dataclass(frozen=True)
+class Home:
+    """Where a server lives: ``store`` is its own; its log, lock and configuration lie beside it in ``folder``."""
+
+    folder: Path
+    kind: str
+    keep: bool
+    account: tuple[int, int] | None  # user and group to run as, where we are root
+
+    @property
+    def store(self) -> Path:
+        """The folder that holds what was sent."""
+        return self.folder / self.kind
+
+    @property
+    def log(self) -> Path:
+        """What the server said, of its latest start."""
+        return self.folder / f"{self.kind}.log"
+
+    def secret(self, text: str) -> Path:
+        """Write ``text`` to a file that only the server's account can read."""
+        handle, name = tempfile.mkstemp(dir=self.folder, prefix=f"{self.kind}-", suffix=".json")
+        with os.fdopen(handle, "w") as file:
+            file.write(text)
+        if self.account:
+            os.chown(name, *self.account)
+        return Path(name)
+
+
+def _unprivileged() -> tuple[int, int] | None:
+    if not hasattr(os, "geteuid") or os.geteuid() != 0:
+        return None
+    import pwd
+
+    for name in ("orthanc", "nobody"):
+        try:
+            entry = pwd.getpwnam(name)
+            return entry.pw_uid, entry.pw_gid
+        except KeyError:
+            continue
+    return 65534, 65534
+
+
+def _can_enter(folder: Path, uid: int) -> bool:
+    modes = [path.stat() for path in (folder, *folder.parents)]
+    return all(mode.st_mode & stat.S_IXOTH or (mode.st_uid == uid and mode.st_mode & stat.S_IXUSR) for mode in modes)
+
+
+def _fresh_folder(account: tuple[int, int] | None) -> Path:
+    parent = Path.cwd() / ".radkit" / "archive"
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        usable = os.access(parent, os.W_OK) and (account is None or _can_enter(parent, account[0]))
+    except OSError:
+        usable = False
+    folder = Path(tempfile.mkdtemp(dir=parent if usable else None, prefix="radkit-"))
+    folder.chmod(0o711)  # the server's account may pass through, to the store that is its own
+    return folder
+
+
+def make_home(folder: str | Path | None, kind: str) -> Home:
+    """Make the folder of a server: ``folder`` itself, kept; or a new one that goes when the server stops.
+
+    Raises
+    ------
+    ArchiveUnavailable
+        If the folder cannot be made, or the account that the server runs as cannot get there.
+    """
+    account = _unprivileged()
+    try:
+        base = _fresh_folder(account) if folder is None else Path(folder).expanduser().resolve()
+        home = Home(base, kind, folder is not None, account)
+        home.store.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if account and home.store.stat().st_uid == 0:
+            os.chown(home.store, *account)
+        elif account:  # a store that somebody else began, perhaps as an ordinary user: it stays theirs
+            home = Home(base, kind, home.keep, (home.store.stat().st_uid, home.store.stat().st_gid))
+        home.secret("").unlink()
+    except OSError as error:
+        raise ArchiveUnavailable(
+            f"The archive needs a folder that it can write to, and {error.filename or folder} is none "
+            f"({error.strerror}). Name another one: open_archive(folder=...)."
+        ) from error
+    if home.account and not _can_enter(base, home.account[0]):
+        raise ArchiveUnavailable(
+            f"The archive runs as user {home.account[0]}, not as root, and that user cannot enter {base}. "
+            "Name a folder that it can: open_archive(folder=...)."
+        )
+    return home
+
+
+class Server:
+    """A running server and its supervisor. ``pid`` is the server's, ``supervisor`` the supervisor's."""
+
+    def __init__(
+        self,
+        command: list[str],
+        home: Home,
+        env: Mapping[str, str],
+        *,
+        secrets: tuple[Path, ...] = (),
+        drop: bool = True,
+    ):
+        self.home, self._secrets = home, secrets
+        order = {
+            "command": command,
+            "folder": str(home.folder),
+            "log": str(home.log),
+            "account": home.account if drop else None,
+            "keep": home.keep,
+            "remove": [str(path) for path in secrets],
+        }
+        script = str(Path(__file__).with_name("supervisor.py"))
+        self._process = subprocess.Popen(
+            [sys.executable, "-I", "-S", script, json.dumps(order)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env=dict(env),
+            start_new_session=True,
+        )
+        self.stop = weakref.finalize(self, _stop, self._process)
+        assert self._process.stdout is not None
+        answer = self._process.stdout.readline()
+        if not answer.startswith(b'{"pid"'):
+            self.stop()
+            reason = json.loads(answer)["error"] if answer.startswith(b"{") else answer.decode(errors="replace")
+            raise ArchiveUnavailable(f"The {home.kind} archive could not be started: {reason.strip()}.")
+        self.pid: int = json.loads(answer)["pid"]
+        self.supervisor = self._process.pid
+
+    def alive(self) -> bool:
+        """Whether the server still runs."""
+        return self._process.poll() is None
+
+    def forget_secrets(self) -> None:
+        """Remove the files that only the start needed."""
+        for path in self._secrets:
+            path.unlink(missing_ok=True)
+
+    def last_words(self) -> str:
+        """Return the end of the server's log, once it has ended."""
+        assert self._process.stdout is not None
+        line = b"" if self.alive() or self._process.stdout.closed else self._process.stdout.readline()
+        return json.loads(line)["log"] if line else ""
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    assert process.stdin is not None
+    process.stdin.close()
+    try:
+        process.wait(_STOP_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def _free_ports(wanted: tuple[int, ...]) -> tuple[int, ...]:
+    """Fill the zeros of ``wanted`` with ports that nobody listens on, on any interface."""
+    sockets = [socket.socket() for _ in wanted]
+    try:
+        for one in sockets:
+            one.bind(("", 0))
+        return tuple(port or one.getsockname()[1] for port, one in zip(wanted, sockets, strict=True))
+    finally:
+        for one in sockets:
+            one.close()
+
+
+def _taken(ports: tuple[int, ...]) -> list[int]:
+    taken = []
+    for port in ports:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, int(os.name == "posix"))
+            try:
+                probe.bind(("", port))
+            except OSError:
+                taken.append(port)
+    return taken
+
+
+def launch(
+    start: Callable[[tuple[int, ...]], Server],
+    ready: Callable[[tuple[int, ...]], bool],
+    *,
+    ports: tuple[int, ...],
+    timeout: float,
+) -> tuple[Server, tuple[int, ...]]:
+    """Start a server on ``ports`` (0: any free one) and wait until it answers.
+
+    Raises
+    ------
+    ArchiveUnavailable
+        If a port that was asked for is taken, the server ends (its last words are in the message), or it does not
+        answer within ``timeout`` seconds.
+    """
+    deadline = time.monotonic() + timeout
+    for attempt in range(1, _PORT_TRIES + 1):
+        chosen = _free_ports(ports)
+        if asked := _taken(tuple(port for port in ports if port)):
+            raise ArchiveUnavailable(
+                f"Port {asked[0]} is in use by another program. Leave the port out, and a free one is found; "
+                "or stop that program."
+            )
+        server = start(chosen)
+        while server.alive() and time.monotonic() < deadline:
+            if ready(chosen) and server.alive():
+                return server, chosen
+            time.sleep(0.03)
+        how = f"did not answer within {timeout:g} s" if server.alive() else "ended at its start"
+        server.stop()
+        if attempt == _PORT_TRIES or not _taken(chosen):  # else another program was quicker: try other ports
+            raise ArchiveUnavailable(
+                f"The {server.home.kind} archive {how}. The end of its log:\n{server.last_words()}"
+            )
+    raise AssertionError("unreachable: the last attempt returns or raises")
