@@ -318,24 +318,25 @@ def test_a_connection_that_always_breaks_says_how_far_it_came_and_keeps_that(ind
     assert cached() == [f"downloads/{WHEEL}.part"]
 
 
-def test_the_stand_in_takes_over_with_a_warning_and_is_labelled(index, monkeypatch):
-    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:1/simple")
-    with pytest.warns(UserWarning, match=r"stand-in for 'chest-radiograph'.*did not answer"):
-        made = fetch("chest-radiograph")
-    assert made.stand_in and made.title.startswith("STAND-IN (generated): ") and "no patient" in made.attribution
-    assert made.files["image"].read_bytes()[128:132] == b"DICM"
-    built = made.files["image"].stat().st_mtime_ns
-    assert fetch("chest-radiograph", stand_in=True).files["image"].stat().st_mtime_ns == built  # from the cache
-    monkeypatch.setenv("PIP_INDEX_URL", index.url)
-    assert not fetch("chest-radiograph").stand_in  # the real one, as soon as it can be had
-
-
-def test_stand_ins_alone_can_be_asked_for_and_need_no_index(index, monkeypatch):
+def test_the_stand_in_is_labelled_and_gives_way_to_the_real_one(index, monkeypatch):
     monkeypatch.setenv("RADKIT_STAND_INS", "1")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert fetch("chest-radiograph").stand_in
+        asked_for = fetch("chest-radiograph")
+    assert asked_for.stand_in and asked_for.title.startswith("STAND-IN (generated): ")
+    assert "no patient" in asked_for.attribution
+    assert asked_for.files["image"].read_bytes()[128:132] == b"DICM"
     assert index.seen == [] and not [name for name in cached() if ".part" in name]
+
+    monkeypatch.delenv("RADKIT_STAND_INS")
+    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:1/simple")
+    built = asked_for.files["image"].stat().st_mtime_ns
+    with pytest.warns(UserWarning, match=r"stand-in for 'chest-radiograph'.*did not answer"):
+        fallen_back = fetch("chest-radiograph")
+    assert fallen_back == asked_for and built == fallen_back.files["image"].stat().st_mtime_ns  # from the cache
+
+    monkeypatch.setenv("PIP_INDEX_URL", index.url)
+    assert not fetch("chest-radiograph").stand_in  # the real one, as soon as it can be had
 
 
 def test_a_full_disk_is_named_and_gets_its_room_back(index):

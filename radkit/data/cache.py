@@ -12,7 +12,7 @@ import sqlite3
 import tarfile
 import warnings
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -151,7 +151,7 @@ def _bring(source: Source, part: Path, progress: bool) -> None:
 def _unpack(archive: Path, source: Source) -> None:
     """Unpack the members that ``source`` names, and nothing else, each checked before it gets its final name."""
     wanted = {member: (path, promised) for path, (member, promised) in source.files.items()}
-    for member, stream in _open_members(archive, set(wanted)):
+    for member, stream in _open_members(archive, wanted):
         path, promised = wanted.pop(member)
         target = cache_folder() / source.name / path
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -168,11 +168,11 @@ def _unpack(archive: Path, source: Source) -> None:
         raise DataError(f"{source.archive} holds no file {', '.join(wanted)}: mend the entry {source.name!r}.")
 
 
-def _open_members(archive: Path, names: set[str]) -> Iterator[tuple[str, IO[bytes]]]:
+def _open_members(archive: Path, names: Container[str]) -> Iterator[tuple[str, IO[bytes]]]:
     """Open those of ``names`` that are plain files in the archive; no name in the archive ever becomes a path."""
     if zipfile.is_zipfile(archive):
         with zipfile.ZipFile(archive) as wheel:
-            for name in names.intersection(wheel.namelist()):
+            for name in filter(names.__contains__, wheel.namelist()):
                 with wheel.open(name) as stream:
                     yield name, stream
     else:
