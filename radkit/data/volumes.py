@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from highdicom import Volume
@@ -80,7 +80,7 @@ def read_nifti(path: Path) -> Volume:
     """Read a NIfTI file, turned as in `read`."""
     import nibabel
 
-    image = nibabel.load(path)
+    image: Any = nibabel.load(path)
     array, slope, inter = image.dataobj.get_unscaled(), image.dataobj.slope, image.dataobj.inter
     if (slope, inter) != (1.0, 0.0):
         array = array.astype(np.int32 if float(slope).is_integer() and float(inter).is_integer() else float)
@@ -131,7 +131,7 @@ def _turned(array: np.ndarray, affine: np.ndarray) -> Volume:
 def _whole(volume: Volume, dtype: type) -> Volume:
     """Return the volume as contiguous whole numbers of the given type; nothing may be lost."""
     volume = volume.to_patient_orientation(AS_SCANNED)
-    array = np.ascontiguousarray(volume.array, dtype=dtype)
+    array: np.ndarray = volume.array.astype(dtype, order="C")
     if not np.array_equal(array, volume.array):
         raise DataError(
             f"Expected whole numbers that fit {np.dtype(dtype)}, got {volume.array.dtype} with other values"
