@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import sys
 import time
@@ -279,7 +280,8 @@ def _write(path: Path, data: bytes) -> Path:
         part.write_bytes(data)
         return part.replace(path)
     except OSError as error:
-        part.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            part.unlink()
         raise ArchiveError(f"{path.parent} cannot be written to: {error.strerror}.") from error
 
 

@@ -18,7 +18,7 @@ from .._optional import optional
 from . import dimse
 from .archive import CALLER, Archive, Keep, Level, incomplete
 from .instances import Instance, instances
-from .server import Server, launch, make_home
+from .server import READY_S, Server, launch, make_home
 
 
 def start(
@@ -47,10 +47,10 @@ def start(
 
     def ready(ports: tuple[int, ...]) -> bool:
         try:
-            socket.create_connection(("127.0.0.1", ports[0]), timeout).close()
+            socket.create_connection(("127.0.0.1", ports[0]), READY_S).close()
         except OSError:
             return False
-        return dimse.echo(dimse.Peer(ae_title, "127.0.0.1", ports[0], CALLER, timeout))
+        return dimse.echo(dimse.Peer(ae_title, "127.0.0.1", ports[0], CALLER, READY_S))
 
     server, ports = launch(begin, ready, ports=(dicom_port,), timeout=timeout)
     return EmbeddedArchive(server, ae_title, ports[0], stable_age=stable_age, timeout=timeout)

@@ -23,7 +23,7 @@ from . import dimse
 from .archive import Archive, Keep, Level
 from .instances import Instance
 from .matching import matches
-from .server import Server, launch, make_home
+from .server import READY_S, Server, launch, make_home
 
 _THREADS = 4  # more do not make loopback quicker
 _PLUGIN = "libOrthancDicomWeb.so"
@@ -110,7 +110,7 @@ def start(
 
     def ready(ports: tuple[int, ...]) -> bool:
         try:
-            return session.get(f"http://127.0.0.1:{ports[0]}/system", timeout=timeout).ok
+            return session.get(f"http://127.0.0.1:{ports[0]}/system", timeout=READY_S).ok
         except requests.RequestException:
             return False
 
@@ -156,6 +156,7 @@ class OrthancArchive(Archive):
         self.ae_title, self.dicom_port = system["DicomAet"], system["DicomPort"]
         self.dicomweb = optional("dicomweb_client").DICOMwebClient(f"{url}/dicom-web", session=session, timeout=timeout)
         self.dicomweb.host = urlsplit(url).netloc  # else it loses the port, and bulk data time out
+        self.dicomweb.set_http_retry_params(retry=False)  # else a dead Orthanc is asked for half a minute
 
     def close(self) -> None:
         """Stop Orthanc, if it was started here."""
@@ -164,10 +165,10 @@ class OrthancArchive(Archive):
             self.server.stop()
 
     def _lost(self, error: Exception) -> str:
-        if self.server and not self.server.alive():
-            return f"Orthanc has ended ({self.server.last_words() or 'it was killed, or the archive was closed'})"
         if isinstance(error, requests.Timeout):
             return f"Orthanc did not answer within {self.timeout:g} s"
+        if self.server and not self.server.alive(patience=0.5):
+            return "Orthanc has ended: it was killed, or the archive was closed"
         return f"Orthanc does not answer at {self.url}"
 
     def _request(self, method: str, path: str, **options: Any) -> requests.Response:
@@ -203,8 +204,8 @@ class OrthancArchive(Archive):
             try:
                 answer = self._request("POST", "/instances", data=item.encoded())
             except (ArchiveUnavailable, OSError) as error:
+                failed[item.uid] = str(error).rstrip(".")
                 lost.set()
-                failed.setdefault(item.uid, str(error).rstrip("."))
                 return
             if answer.ok:
                 tick()

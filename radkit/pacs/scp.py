@@ -11,6 +11,7 @@ import json
 import os
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
@@ -145,7 +146,7 @@ def on_get(event: Any, store: Store) -> Iterator[Any]:
 def serve(folder: str, account: list[int] | None, port: int, ae_title: str, callers: list[str]) -> None:
     """Serve ``folder`` on loopback until the process is ended."""
     pynetdicom = optional("pynetdicom")
-    evt = pynetdicom.evt
+    evt, supervisor = pynetdicom.evt, os.getppid()
     if account:
         os.setgroups([])
         os.setgid(account[1])
@@ -169,7 +170,10 @@ def serve(folder: str, account: list[int] | None, port: int, ae_title: str, call
         (evt.EVT_C_FIND, on_find, [store]),
         (evt.EVT_C_GET, on_get, [store]),
     ]
-    ae.start_server(("127.0.0.1", port), block=True, evt_handlers=handlers)
+    ae.start_server(("127.0.0.1", port), block=False, evt_handlers=handlers)
+    while os.getppid() == supervisor:
+        time.sleep(1)
+    os._exit(1)  # our supervisor was killed: associations that still run are cut
 
 
 if __name__ == "__main__":

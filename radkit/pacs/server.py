@@ -18,6 +18,7 @@ from pathlib import Path
 from ..errors import ArchiveUnavailable
 
 _PORT_TRIES = 5  # a port can be taken between choosing it and binding it
+READY_S = 2.0  # what one question "are you there?" may take; it is asked again
 _STOP_S = 20.0
 
 
@@ -152,9 +153,13 @@ class Server:
         self.pid: int = json.loads(answer)["pid"]
         self.supervisor = self._process.pid
 
-    def alive(self) -> bool:
-        """Whether the server still runs."""
-        return self._process.poll() is None
+    def alive(self, patience: float = 0.0) -> bool:
+        """Whether the server still runs; its end may take ``patience`` seconds to be noticed."""
+        try:
+            self._process.wait(patience)
+        except subprocess.TimeoutExpired:
+            return True
+        return False
 
     def forget_secrets(self) -> None:
         """Remove the files that only the start needed."""

@@ -9,6 +9,7 @@ that started the child, and only Linux can.) We run in a session of our own, out
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import json
 import os
 import shutil
@@ -20,6 +21,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
+PR_SET_PDEATHSIG = 1  # of linux/prctl.h
 POLL_S = 0.25  # how soon the server's own death is noticed; the starter's is noticed at once
 LAST_LINES = 6  # of the server's log, for the message when it ended on its own
 GRACE_S = 10.0  # what a server that keeps its store is given to end in good order
@@ -33,8 +35,15 @@ def say(**message: object) -> None:
 
 def watch(gone: threading.Event) -> None:
     """Set ``gone`` when the starter's end of the pipe is closed."""
-    sys.stdin.buffer.read()
+    while os.read(0, 4096):  # not sys.stdin, whose lock this thread would hold when the interpreter ends
+        pass
     gone.set()
+
+
+def die_with_supervisor() -> None:
+    """Where the system offers it (Linux), let even the supervisor's own violent end take the server along."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def run(order: dict[str, Any]) -> int:
@@ -47,7 +56,13 @@ def run(order: dict[str, Any]) -> int:
         account["extra_groups"] = []
     with Path(order["log"]).open("wb") as log:
         server = subprocess.Popen(
-            order["command"], stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, cwd="/", **account
+            order["command"],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            cwd="/",
+            preexec_fn=die_with_supervisor if sys.platform == "linux" else None,
+            **account,
         )
     say(pid=server.pid)
     threading.Thread(target=watch, args=(gone,), daemon=True).start()
