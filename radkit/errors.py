@@ -30,6 +30,10 @@ class DicomError(RadkitError):
     """A DICOM object or series cannot be read as what it claims to be."""
 
 
+class ViewError(RadkitError):
+    """A picture was asked for of things that do not fit together, such as a mask on another grid."""
+
+
 class ResultError(RadkitError):
     """A result (SEG, SR) does not fit the images it belongs to."""
 
