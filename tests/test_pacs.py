@@ -25,12 +25,16 @@ ENCODED = ["MR_small_RLE.dcm", "MR_small_jpeg_ls_lossless.dcm", "MR_small_jp2klo
 ENCODED += ["MR_small_bigendian.dcm", "MR_small_implicit.dcm", "SC_rgb_jpeg_gdcm.dcm"]
 
 
-def opened(kind, **options):
+def need(kind):
     if kind == "orthanc":
         try:
             orthanc.installed()
         except orthanc.NotInstalled as error:
             pytest.skip(str(error))
+
+
+def opened(kind, **options):
+    need(kind)
     return rk.pacs.open_archive(kind, **{"stable_age": 1, **options})
 
 

@@ -2,6 +2,7 @@
 
 import http.server
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from pydicom import dcmread
-from test_pacs import KINDS, copies, opened  # noqa: F401  (copies is a fixture)
+from test_pacs import KINDS, copies, need, opened  # noqa: F401  (copies is a fixture)
 
 import radkit as rk
 from radkit.errors import ArchiveError, ArchiveUnavailable, DicomError, TransferError
@@ -120,10 +121,12 @@ def test_an_archive_that_hangs_is_given_up_after_its_timeout(kind, copies):  # n
             os.kill(archive.server.pid, signal.SIGCONT)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("end", ["kill", "exit", "kill with a worker left", "terminate", "supervisor"])
+ENDS = [("orthanc", end) for end in ("kill", "exit", "kill with a worker left", "terminate", "supervisor")]
+
+
+@pytest.mark.parametrize("kind, end", [*ENDS, ("embedded", "kill"), ("embedded", "supervisor")])
 def test_no_process_and_no_file_outlives_its_notebook(kind, end, tmp_path):
-    opened(kind).close()  # skips where it cannot be had
+    need(kind)
     worker = "os.fork() or (time.sleep(30), os._exit(0))\n" if "worker" in end else ""
     code = OPEN + worker + ("" if end == "exit" else "time.sleep(60)")
     notebook = subprocess.Popen([sys.executable, "-c", code, kind], stdout=subprocess.PIPE, text=True, cwd=tmp_path)
@@ -133,7 +136,8 @@ def test_no_process_and_no_file_outlives_its_notebook(kind, end, tmp_path):
         if end == "supervisor":
             os.kill(int(supervisor), signal.SIGKILL)
             until(lambda: gone(pid))
-            return  # the folder stays then: nobody is left to remove it
+            notebook.terminate()
+            return shutil.rmtree(folder)  # nobody else is left to remove it
         if end != "exit":
             notebook.send_signal(signal.SIGTERM if end == "terminate" else signal.SIGKILL)
         until(lambda: gone(pid) and gone(supervisor) and not Path(folder).exists())
@@ -144,7 +148,10 @@ def test_no_process_and_no_file_outlives_its_notebook(kind, end, tmp_path):
 
 
 def test_interrupting_a_cell_does_not_stop_the_archive(tmp_path):
-    code = OPEN + "try:\n    time.sleep(60)\nexcept KeyboardInterrupt:\n    print(len(archive.find()), flush=True)"
+    code = (
+        OPEN
+        + "try:\n    print(flush=True)\n    time.sleep(60)\nexcept KeyboardInterrupt:\n    print(len(archive.find()), flush=True)"
+    )
     notebook = subprocess.Popen(
         [sys.executable, "-c", code, "embedded"],
         stdout=subprocess.PIPE,
@@ -152,7 +159,7 @@ def test_interrupting_a_cell_does_not_stop_the_archive(tmp_path):
         cwd=tmp_path,
         start_new_session=True,
     )
-    notebook.stdout.readline()
+    assert notebook.stdout.readline() and notebook.stdout.readline()
     os.killpg(notebook.pid, signal.SIGINT)  # what Jupyter does: the whole process group
     assert notebook.communicate(timeout=30)[0].strip() == "0"
 

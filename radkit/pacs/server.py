@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 import stat
 import subprocess
@@ -143,7 +144,8 @@ class Server:
             env=dict(env),
             start_new_session=True,
         )
-        self.stop = weakref.finalize(self, _stop, self._process)
+        self._said: list[bytes] = []
+        self.stop = weakref.finalize(self, _stop, self._process, self._said, home)
         assert self._process.stdout is not None
         answer = self._process.stdout.readline()
         if not answer.startswith(b'{"pid"'):
@@ -167,20 +169,22 @@ class Server:
             path.unlink(missing_ok=True)
 
     def last_words(self) -> str:
-        """Return the end of the server's log, once it has ended."""
-        assert self._process.stdout is not None
-        line = b"" if self.alive() or self._process.stdout.closed else self._process.stdout.readline()
-        return json.loads(line)["log"] if line else ""
+        """Return the end of the log of a server that has been stopped."""
+        return next((json.loads(line)["log"] for line in self._said if line.startswith(b'{"log"')), "")
 
 
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    assert process.stdin is not None
+def _stop(process: subprocess.Popen[bytes], said: list[bytes], home: Home) -> None:
+    assert process.stdin and process.stdout
     process.stdin.close()
     try:
         process.wait(_STOP_S)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
+    said += process.stdout.readlines()
+    process.stdout.close()
+    if not home.keep:  # the supervisor has done this, unless it was killed
+        shutil.rmtree(home.folder, ignore_errors=True)
 
 
 def _free_ports(wanted: tuple[int, ...]) -> tuple[int, ...]:
