@@ -148,10 +148,8 @@ def test_no_process_and_no_file_outlives_its_notebook(kind, end, tmp_path):
 
 
 def test_interrupting_a_cell_does_not_stop_the_archive(tmp_path):
-    code = (
-        OPEN
-        + "try:\n    print(flush=True)\n    time.sleep(60)\nexcept KeyboardInterrupt:\n    print(len(archive.find()), flush=True)"
-    )
+    wait = "try:\n    print(flush=True)\n    time.sleep(60)\n"
+    code = OPEN + wait + "except KeyboardInterrupt:\n    print(len(archive.find()), flush=True)"
     notebook = subprocess.Popen(
         [sys.executable, "-c", code, "embedded"],
         stdout=subprocess.PIPE,

@@ -9,6 +9,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from io import BytesIO
+from operator import itemgetter
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, TypeAlias
@@ -198,14 +199,15 @@ class Archive(ABC):
 
             def keep(uid: str, data: bytes) -> None:
                 if uid in located:  # the name of a file comes from our own list, never from what is received
-                    got[uid] = (dcmread(BytesIO(data)), _write(into / f"{uid}.dcm", data) if into else None)
+                    dataset = dcmread(BytesIO(data))
+                    got[uid] = (_order(dataset), _write(into / f"{uid}.dcm", data) if into else dataset)
                     bar.update()
 
             reason = self._retrieve(located, keep)
         failed = {uid: reason or "the archive did not send it" for uid in located if uid not in got}
         if failed:
             raise incomplete("came back from the archive", len(located), failed)
-        return [path or dataset for dataset, path in sorted(got.values(), key=_order)]
+        return [one for _, one in sorted(got.values(), key=itemgetter(0))]
 
     def wait_stable(self, study: str, *, instances: int | None = None, timeout: float = 60.0) -> int:
         """Wait until the archive calls a study stable: no instance of it has arrived for a while.
@@ -285,6 +287,5 @@ def _write(path: Path, data: bytes) -> Path:
         raise ArchiveError(f"{path.parent} cannot be written to: {error.strerror}.") from error
 
 
-def _order(one: tuple[Dataset, Path | None]) -> tuple[str, int, str]:
-    dataset = one[0]
+def _order(dataset: Dataset) -> tuple[str, int, str]:
     return str(dataset.get("SeriesInstanceUID")), int(dataset.get("InstanceNumber") or 0), str(dataset.SOPInstanceUID)
