@@ -77,7 +77,7 @@ def _lungs(canvas: Canvas, k: int, inside: NDArray) -> None:
     x, y, z = canvas.x[0], canvas.y[0], np.float32(canvas.z[k, 0, 0])
     # The mediastinum is narrow in front and beside the heart, and as wide as the spine behind.
     spine = np.float32(spine_front(float(z)))
-    medial = np.interp(y.ravel() - spine, [-140, -105, -70, -25, 5, 25, 50], [9, 8, 21, 25, 22, 24, 33]).astype(
+    medial = np.interp(y.ravel() - spine, [-140, -105, -70, -25, 5, 25, 50], [9, 6, 14, 18, 15, 19, 31]).astype(
         np.float32
     )
     for side, lobes in ((1, (10, 11, 10)), (-1, (12, 14, 13))):
@@ -85,7 +85,9 @@ def _lungs(canvas: Canvas, k: int, inside: NDArray) -> None:
         if not (lung < 0).any():
             continue
         shape = _slice(canvas, k, lung)
-        oblique = z + 138 - 0.95 * (y - 5) + 0 * x  # the fissure falls forwards: below and behind it the lower lobe
+        oblique = (
+            z + 138 - 0.95 * (y - 5) + 0.004 * np.square(side * x - 60)
+        )  # the fissure falls forwards: below and behind it the lower lobe
         lobe = np.where(oblique < 0, lobes[1], lobes[2] if z < -136 else lobes[0])
         canvas.paint(shape, -872 + 0.33 * (y - 10))
         inner = lung < 0
@@ -125,7 +127,13 @@ def _belly(canvas: Canvas, k: int, z: float) -> None:
     x, y = canvas.x[0], canvas.y[0]
     free = np.isin(canvas.labels[k], (BODY, FAT))
     above = 0.65 * (z - np.maximum(diaphragm(x, y, 1), diaphragm(x, y, -1)))
-    wall = oval(x, y - np.float32(along(z, (-345, -10), (-230, 12))), 121, along(z, (-345, 94), (-230, 91)), boxy=0.3)
+    wall = oval(
+        x,
+        y - np.float32(along(z, (-345, -10), (-230, 12))),
+        along(z, (-345, 112), (-230, 121)),
+        along(z, (-345, 85), (-230, 91)),
+        boxy=0.3,
+    )
     canvas.paint(_slice(canvas, k, np.where(free, np.maximum(wall, above), 9)), 60, BODY)
     inside = np.where(free, np.maximum(wall + 1, above + 2.5), 9)
     canvas.paint(_slice(canvas, k, inside), -98, FAT)
@@ -135,8 +143,8 @@ def _belly(canvas: Canvas, k: int, z: float) -> None:
     )
     canvas.paint(_slice(canvas, k, np.maximum(inside, crus)), 58, BODY)
     lobes = np.sqrt(np.square((x + 50) / 104) + np.square((y + 8) / 98) + ((z + 232) / 98) ** 2) * 90 - 90
-    tapering = 0.55 * x + 0.45 * y - 0.6 * (z + 245)
-    liver = np.maximum(np.maximum(inside + 1, lobes), 0.8 * tapering - 6)
+    tapering = 0.55 * x + 0.45 * y - 0.6 * (z + 245) + 0.003 * np.square(0.45 * x - 0.55 * y)
+    liver = np.where(free, np.maximum(np.maximum(wall + 3, above + 1.5), np.maximum(lobes, 0.8 * tapering - 6)), 9)
     canvas.paint(_slice(canvas, k, liver), 108, 5)
 
 
@@ -177,6 +185,8 @@ def _great_vessels(canvas: Canvas, blood: float, dissected: bool) -> None:
         (canvas.tube([(-6, -14, -84), (-14, -16, -60), (-24, -14, -34)], [7, 6, 5]), 54),
         (canvas.tube([(8, 0, -80), (14, -8, -50), (18, -12, -5)], [5, 4, 4]), 58),
         (canvas.tube([(16, 10, -80), (24, 4, -52), (52, 0, -38), (95, 4, -46)], [6, 5, 5, 4]), 56),
+        (canvas.tube([(95, 4, -46), (112, -8, -72), (124, 0, -112)], 3.5), BODY),
+        (canvas.tube([(-60, -4, -46), (-95, 4, -46), (-112, -8, -72), (-124, 0, -112)], 4), BODY),
     ]
     for (box, distance), label in [(aorta, 52), *tubes]:
         canvas.paint((box, distance - 3), -70, FAT, only=LUNGS)
@@ -210,7 +220,7 @@ def _airways(canvas: Canvas) -> None:
     ]
     for side in (1, -1):
         hilum = (side * 40, 26, -151)
-        for end in ((62, 20, -112), (78, -12, -140), (66, 42, -190), (58, 0, -190)):
+        for end in ((62, 20, -112), (78, -12, -140), (66, 42, -190), (76, 24, -172)):
             pipes.append(([hilum, (side * end[0], *end[1:])], [4.2, 1.8]))
     for points, radii in pipes:
         canvas.paint(canvas.tube(points, [r + 1.5 for r in radii]), 20)
@@ -232,8 +242,8 @@ def _tree(canvas: Canvas, side: int, blood: float) -> None:
     ends = ends[np.isin(canvas.labels[tuple(index.T)], LUNGS)][:420]
     if not len(ends):
         return
-    for start, end, wide, narrow in _branches(np.array([side * 42.0, 16.0, -138.0]), ends, 7.5):
-        canvas.paint(canvas.tube([start.tolist(), end.tolist()], [wide, narrow]), blood - 60, only=LUNGS)
+    for start, end, wide, narrow in _branches(np.array([side * 42.0, 16.0, -138.0]), ends, 8.5):
+        canvas.paint(canvas.tube([start.tolist(), end.tolist()], [wide, narrow]), blood - 30, only=LUNGS)
 
 
 def _branches(start: NDArray, ends: NDArray, radius: float) -> Iterator[tuple[NDArray, NDArray, float, float]]:

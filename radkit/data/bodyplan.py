@@ -9,6 +9,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from .phantom import along_ray
+
 FALSE_LUMEN, LUNGS = 150, (10, 11, 12, 13, 14)
 BODY, FAT = 201, 202  # above 200: no structure, only a place to draw in
 
@@ -54,13 +56,14 @@ def cavity(z: float) -> tuple[float, float, float]:
 
 
 def diaphragm(x: NDArray, y: NDArray, side: int) -> NDArray:
-    """Return the height (z) of one dome: the right one is higher, over the liver."""
+    """Return the height (z) of one dome: the right one is higher, over the liver; the heart lies in a hollow."""
     u, v = (side * x - 58) / 72, (y + 12) / 96
-    return (-186 if side > 0 else -174) - 66 * (u * u + v * v)
+    hollow = 26 / (1 + np.square((x - 24) / 45) + np.square((y + 32) / 40))
+    return (-186 if side > 0 else -174) - 66 * (u * u + v * v) - hollow
 
 
 def oval(x: NDArray, y: NDArray, a: float, b: float, *, boxy: float = 0.0) -> NDArray:
     """Return the distance to an ellipse with half-axes a and b, along the ray; `boxy` (0..1) fills the corners."""
     u, v = np.square(x / np.float32(a)), np.square(y / np.float32(b))
     relative = np.sqrt((1 - boxy) * (u + v) + boxy * np.sqrt(u * u + v * v))
-    return np.sqrt(x * x + y * y) * (1 - 1 / np.maximum(relative, np.float32(0.05)))
+    return along_ray(np.sqrt(x * x + y * y), relative, min(a, b))

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .cache import Fetched, cache_folder, fetch
+from . import standins
+from .cache import Fetched, _writing, fetch
 from .ct import GENERATED, write_ct_series
-from .volumes import read, read_labels, read_names
-
-__all__ = ["Story", "read", "read_labels", "read_names", "story", "write_ct_series"]
+from .sources import cache_folder, find_source
+from .volumes import read
 
 VERSION = 1  # raise it when the header or the writer changes: the series is then written anew
 
@@ -57,8 +56,8 @@ def story(*, stand_in: bool | None = None) -> Story:
         If the CT cannot be had and `stand_in` is False.
     """
     source = fetch("chest-ct", stand_in=stand_in)
-    kind = "stand-in" if source.stand_in else "real"
-    folder = cache_folder() / "story" / f"{kind}-{VERSION}"
+    made_of = f"stand-in-{standins.VERSION}" if source.stand_in else f"real-{find_source(source.name).sha256[:8]}"
+    folder = cache_folder() / "story" / f"{made_of}-{VERSION}"
     if not folder.is_dir():
         _write(source, folder)
     return Story(folder, sorted(folder.glob("*.dcm")), source.title, source.stand_in, source)
@@ -66,19 +65,15 @@ def story(*, stand_in: bool | None = None) -> Story:
 
 def _write(source: Fetched, folder: Path) -> None:
     """Write the series beside its place and move it there when it is whole, so that no half of it is ever seen."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=folder.parent))
-    try:
+    part = folder.with_name(f"{folder.name}.part")
+    with _writing(find_source(source.name), part):
+        if folder.is_dir():  # another process was faster
+            return
+        shutil.rmtree(part, ignore_errors=True)  # of a process that was killed
         volume = read(source)
-        padding = int(volume.array.min())
-        write_ct_series(volume, unfinished, header=_header(source), padding=padding if padding < -1024 else None)
-        unfinished.chmod(0o755)
-        unfinished.replace(folder)
-    except OSError:
-        if not folder.is_dir():  # else another process was faster, with the same content
-            raise
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
+        outside = int(volume.array.min())
+        write_ct_series(volume, part, header=_header(source), padding=outside if outside < -1024 else None)
+        part.rename(folder)
 
 
 def _header(source: Fetched) -> dict[str, Any]:

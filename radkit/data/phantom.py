@@ -34,6 +34,11 @@ class Ellipsoid:
         return float(4 / 3 * np.pi * np.prod(self.axes))
 
 
+def along_ray(radius: NDArray, relative: NDArray, least: float) -> NDArray:
+    """Return the distance to a surface, along the ray from its centre: `relative` is 0 there and 1 on the surface."""
+    return np.where(relative < 0.05, np.float32(-least), radius * (1 - 1 / np.maximum(relative, np.float32(0.05))))
+
+
 class Canvas:
     """HU and labels on a regular axial grid, with the tools to draw on it.
 
@@ -79,7 +84,7 @@ class Canvas:
         x, y, z = (grid - np.float32(c) for grid, c in zip(self.places(box), middle, strict=True))
         a, b, c = (np.float32(v) for v in reach)
         relative = np.sqrt((x / a) ** 2 + (y / b) ** 2 + (z / c) ** 2)
-        return box, np.sqrt(x * x + y * y + z * z) * (1 - 1 / np.maximum(relative, np.float32(0.05)))
+        return box, along_ray(np.sqrt(x * x + y * y + z * z), relative, min(axes))
 
     def tube(self, points: Sequence[Point], radii: float | Sequence[float], *, squash: Point = (1, 1, 1)) -> Shape:
         """Return a bent tube through points; `squash` below 1 makes it wider along that axis."""

@@ -31,7 +31,8 @@ def draw_ribs(canvas: Canvas, side: int, first: int) -> None:
 
 def draw_shoulder(canvas: Canvas, side: int) -> None:
     """Draw collar bone, shoulder blade and the head of the humerus."""
-    canvas.paint(canvas.ellipsoid((side * 116, -2, -78), (22, 26, 44)), -95, only=(BODY,))  # the armpit
+    armpit = [(side * 112, -18, -58), (side * 122, 4, -84), (side * 118, 22, -116)]
+    canvas.paint(canvas.tube(armpit, [10, 13, 8], squash=(1, 0.7, 1)), -95, only=(BODY,))
     bones = [
         (canvas.tube([(side * 16, -36, -50), (side * 58, -44, -38), (side * 112, 0, -18)], [7, 5.5, 6]), 73),
         (canvas.ellipsoid((side * 142, 18, -30), (24, 23, 25)), 69),

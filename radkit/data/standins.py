@@ -117,6 +117,7 @@ def _radiograph(folder: Path) -> dict[str, Path]:
     canvas = Canvas((660, 80, 720), (0.5, 3.0, 0.5), (-180, -108, -340))
     anatomy.draw(canvas, blood=45)
     canvas.lesion(NODULE)
+    canvas.hu += 1.2 * np.maximum(canvas.hu - 100, 0)  # bone takes more of a film's softer rays than of a CT's
     density = canvas.hu.sum(axis=1, dtype=np.float64)[::-1] / 1000 + canvas.hu.shape[1]
     exposure = -0.019 * 3.0 * density  # natural logarithm; water takes 1.9 % of the rays a millimetre
     grain = np.random.default_rng(5).standard_normal(exposure.shape)

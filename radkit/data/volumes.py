@@ -76,6 +76,13 @@ def read_names(source: str | Fetched) -> dict[int, str]:
         return {int(row["id"]): row["structure"] for row in csv.DictReader(table)}
 
 
+def read_any(path: Path) -> Volume:
+    """Read a NIfTI or NRRD file or a folder with a DICOM series, turned as in `read`, values as they are."""
+    if path.is_dir():
+        return read_series(path).to_patient_orientation(AS_SCANNED)
+    return read_nrrd(path) if path.suffix == ".nrrd" else read_nifti(path)
+
+
 def read_nifti(path: Path) -> Volume:
     """Read a NIfTI file, turned as in `read`."""
     import nibabel
@@ -114,12 +121,8 @@ def _open(source: str | Fetched, *keys: str) -> Volume:
     """Open the first of the named files that the entry has, by its format."""
     fetched = _fetched(source)
     path = next((fetched.files[key] for key in keys if key in fetched.files), None)
-    if path is not None and path.is_dir():
-        return read_series(path)
-    if path is not None and path.name.endswith((".nii", ".nii.gz")):
-        return read_nifti(path)
-    if path is not None and path.suffix == ".nrrd":
-        return read_nrrd(path)
+    if path is not None and (path.is_dir() or path.name.endswith((".nii", ".nii.gz", ".nrrd"))):
+        return read_any(path)
     holds = ", ".join(f"{key} ({file.name})" for key, file in fetched.files.items())
     raise DataError(f"Expected a volume under {' or '.join(keys)} in {fetched.name}; it holds {holds}")
 
@@ -130,7 +133,6 @@ def _turned(array: np.ndarray, affine: np.ndarray) -> Volume:
 
 def _whole(volume: Volume, dtype: type) -> Volume:
     """Return the volume as contiguous whole numbers of the given type; nothing may be lost."""
-    volume = volume.to_patient_orientation(AS_SCANNED)
     array: np.ndarray = volume.array.astype(dtype, order="C")
     if not np.array_equal(array, volume.array):
         raise DataError(
