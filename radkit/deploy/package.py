@@ -1,0 +1,235 @@
+"""Build a MAP (MONAI Application Package 1.0) as a folder: what the image will hold, laid out as it will lie there.
+
+The manifests are written here, by the specification, and not by holoscan-cli 4.2: its packager stores the command as
+JSON in a string, ``output.formats`` for ``output.format`` and ``models`` as an object for an array; its entry script
+hides the exit status; its Dockerfile builds on NVIDIA's base images alone.
+
+Specification: github.com/Project-MONAI/monai-deploy, guidelines/monai-application-package.md.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from .. import __version__
+from ..errors import DeployError
+from ..model import Bundle, load_bundle
+
+HERE = Path(__file__).parent
+PACKAGE = HERE.parent
+SDK, SDK_VERSION = "monai-deploy-app-sdk", "4.0.0"
+TITLE = "radkit lung nodule"
+# MAP 1.0, table of environment variables. The specification calls the last two HOLOSCAN_DOCS and HOLOSCAN_LOGS in its
+# text and the packager HOLOSCAN_DOCS_PATH and HOLOSCAN_LOGS_PATH: both are set.
+ENVIRONMENT = {
+    "HOLOSCAN_APPLICATION": "/opt/holoscan/app/",
+    "HOLOSCAN_INPUT_PATH": "/var/holoscan/input/",
+    "HOLOSCAN_OUTPUT_PATH": "/var/holoscan/output/",
+    "HOLOSCAN_WORKDIR": "/var/holoscan/",
+    "HOLOSCAN_MODEL_PATH": "/opt/holoscan/models/",
+    "HOLOSCAN_CONFIG_PATH": "/var/holoscan/app.yaml",
+    "HOLOSCAN_APP_MANIFEST_PATH": "/etc/holoscan/app.json",
+    "HOLOSCAN_PKG_MANIFEST_PATH": "/etc/holoscan/pkg.json",
+    "HOLOSCAN_DOCS": "/opt/holoscan/docs/",
+    "HOLOSCAN_DOCS_PATH": "/opt/holoscan/docs/",
+    "HOLOSCAN_LOGS": "/var/holoscan/logs/",
+    "HOLOSCAN_LOGS_PATH": "/var/holoscan/logs/",
+}
+# What the application imports, by its own hand or radkit's; pinned to what is installed where the MAP is built.
+REQUIREMENTS = (
+    "highdicom",
+    "jsonschema",
+    "monai",
+    "numpy",
+    "pydicom",
+    "pylibjpeg-openjpeg",
+    "pyyaml",
+    "scipy",
+    "torch",
+)
+SDK_REQUIREMENTS = (f"{SDK}=={SDK_VERSION}", "holoscan-cu13==4.6.0", "nvidia-cuda-runtime==13.0.96")
+
+
+@dataclass(frozen=True)
+class PackedBundle(Bundle):
+    """A bundle as a MAP holds it: the weights lie apart, each model in a folder of its own with nothing beside it."""
+
+    weights: Path = Path()
+
+    @property
+    def model(self) -> Path:
+        """The TorchScript file under the MAP's model root."""
+        return self.weights
+
+
+def packed_bundle(folder: Path, model_root: Path) -> PackedBundle:
+    """Open the bundle of a MAP: its configuration in the application's folder, its weights under the model root."""
+    metadata = json.loads((folder / "configs" / "metadata.json").read_text(encoding="utf-8"))
+    name = (folder / "NAME").read_text(encoding="utf-8").strip()
+    return PackedBundle(folder, metadata, model_root / name / "model.ts")
+
+
+def build_map(
+    folder: str | Path,
+    *,
+    bundle: Bundle | str | Path | None = None,
+    app: str | Path | None = None,
+    overwrite: bool = False,
+) -> Path:
+    """Build the MAP folder of an application.
+
+    Parameters
+    ----------
+    folder : path
+        Where it goes. It appears complete or not at all.
+    bundle : Bundle or path, optional
+        The model; the lung nodule bundle that comes with radkit.
+    app : path, optional
+        The application's folder, with app.py and app.yaml in it; the lung nodule application that comes with radkit.
+    overwrite : bool
+        Replace a MAP that is there already.
+
+    Returns
+    -------
+    Path
+        The folder: ``etc/holoscan`` (manifests), ``opt/holoscan`` (application with the radkit it was built from,
+        model, documents), ``var/holoscan`` (configuration, entry point), a Dockerfile and pinned requirements. The
+        same inputs give the same files.
+
+    Raises
+    ------
+    DeployError
+        If the folder is taken, or the application lacks app.py or app.yaml.
+    ModelError
+        If the bundle is incomplete.
+    """
+    target, source = Path(folder).absolute(), Path(app or HERE / "nodule_app")
+    if missing := [name for name in ("app.py", "app.yaml") if not (source / name).is_file()]:
+        raise DeployError(f"{source} lacks {' and '.join(missing)}: an application is a folder that holds both.")
+    _may_replace(target, overwrite)
+    model = bundle if isinstance(bundle, Bundle) else load_bundle(*([bundle] if bundle else []))
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as room:
+        new = Path(room) / "map"
+        _lay_out(new, source, model)
+        if target.exists():
+            target.replace(Path(room) / "old")
+        new.replace(target)
+    return target
+
+
+def _may_replace(target: Path, overwrite: bool) -> None:
+    """Refuse to write over what is there, unless it is a MAP and that was asked for."""
+    if not target.exists() or (target.is_dir() and not any(target.iterdir())):
+        return
+    if not (target / "etc" / "holoscan" / "app.json").is_file():
+        raise DeployError(f"{target} is there and is no MAP folder: choose another name.")
+    if not overwrite:
+        raise DeployError(f"There is a MAP in {target} already: choose another name, or pass overwrite=True.")
+
+
+def _lay_out(root: Path, app: Path, bundle: Bundle) -> None:
+    """Write every file of the MAP under ``root``."""
+    etc, opt, var = (root / top / "holoscan" for top in ("etc", "opt", "var"))
+    ignored = shutil.ignore_patterns("__pycache__", "*.pyc", "app.yaml")
+    shutil.copytree(app, opt / "app", ignore=ignored)
+    shutil.copytree(PACKAGE, opt / "app" / "radkit", ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
+    shutil.copytree(bundle.folder / "configs", opt / "app" / "bundle" / "configs")
+    _write(opt / "app" / "bundle" / "NAME", bundle.name)
+    for part in ("LICENSE", "docs/README.md"):
+        _copy(bundle.folder / part, opt / "docs" / bundle.name / Path(part).name)
+    _copy(bundle.model, opt / "models" / bundle.name / "model.ts")
+    _copy(app / "app.yaml", var / "app.yaml")
+    _copy(HERE / "map_tools.py", var / "tools")
+    (var / "tools").chmod(0o755)
+    for empty in ("input", "output", "logs"):
+        (var / empty).mkdir()
+    config = yaml.safe_load((app / "app.yaml").read_text(encoding="utf-8"))
+    _write(etc / "app.json", _json(app_manifest()))
+    _write(etc / "pkg.json", _json(package_manifest(bundle, config.get("resources", {}))))
+    _write(root / "requirements.txt", "\n".join(_pins()))
+    _write(root / "Dockerfile", _dockerfile())
+
+
+def app_manifest() -> dict[str, Any]:
+    """The application manifest, ``/etc/holoscan/app.json``."""
+    return {
+        "apiVersion": "1.0.0",
+        "type": "application",  # demanded by the text of the specification, absent from its table
+        "command": "python3 -u /opt/holoscan/app/app.py",
+        "environment": ENVIRONMENT,
+        "input": {"formats": ["file"], "path": "input"},
+        "output": {"format": "file", "path": "output"},
+        "sdk": SDK,
+        "sdkVersion": SDK_VERSION,
+        "timeout": 600,
+        "version": __version__,
+        "workingDirectory": "/var/holoscan/",
+    }
+
+
+def package_manifest(bundle: Bundle, resources: dict[str, Any]) -> dict[str, Any]:
+    """The package manifest, ``/etc/holoscan/pkg.json``."""
+    return {
+        "apiVersion": "1.0.0",
+        "applicationRoot": "/opt/holoscan/app/",
+        "modelRoot": "/opt/holoscan/models/",
+        "models": [{"name": bundle.name, "path": bundle.name}],
+        "resources": resources,
+        "version": __version__,
+    }
+
+
+def _pins() -> list[str]:
+    """Requirements of the image, pinned to the versions installed here; what is not installed stays unpinned."""
+    lines = []
+    for name in REQUIREMENTS:
+        try:
+            lines.append(f"{name}=={version(name).partition('+')[0]}")
+        except PackageNotFoundError:
+            lines.append(name)
+    return lines + [f'{line}; sys_platform == "linux"' for line in SDK_REQUIREMENTS]
+
+
+def _dockerfile() -> str:
+    """An image for CPUs on any Debian-based Python, by the specification; user 1000, no secrets, one entry point."""
+    settings = " \\\n    ".join(f"{name}={value}" for name, value in sorted(ENVIRONMENT.items()))
+    return f"""\
+ARG BASE=python:3.11-slim-bookworm
+FROM ${{BASE}}
+LABEL org.opencontainers.image.title="{TITLE}" \\
+    org.opencontainers.image.version="{__version__}" \\
+    org.monai.deploy.app-sdk="{SDK_VERSION}"
+COPY requirements.txt /tmp/requirements.txt
+RUN python3 -m pip install --no-cache-dir -r /tmp/requirements.txt && rm /tmp/requirements.txt
+COPY etc/ /etc/
+COPY opt/ /opt/
+RUN cd /opt/holoscan/app && python3 -m radkit.deploy.cuda_runtime && python3 -m compileall -q /opt/holoscan/app
+COPY --chown=1000:1000 var/ /var/
+ENV {settings}
+WORKDIR /var/holoscan
+USER 1000:1000
+ENTRYPOINT ["/var/holoscan/tools"]
+"""
+
+
+def _json(content: dict[str, Any]) -> str:
+    return json.dumps(content, indent=2)
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text.rstrip("\n") + "\n", encoding="utf-8", newline="\n")
+
+
+def _copy(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(source, target)
