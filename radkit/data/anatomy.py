@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from .bodyplan import BODY, FALSE_LUMEN, FAT, LUNGS, along, cavity, diaphragm, oval, spine_front
+from .bodyplan import BODY, FALSE_LUMEN, FAT, LUNGS, OTHER, along, cavity, diaphragm, oval, spine_front
 from .phantom import EVERYWHERE, Canvas, Point, Shape
 from .skeleton import draw_ribs, draw_shoulder, draw_spine, draw_sternum
 
@@ -75,19 +75,16 @@ def _trunk(canvas: Canvas, k: int) -> None:
 def _lungs(canvas: Canvas, k: int, inside: NDArray) -> None:
     """Draw both lungs of one slice and divide them into lobes by their fissures."""
     x, y, z = canvas.x[0], canvas.y[0], np.float32(canvas.z[k, 0, 0])
-    # The mediastinum is narrow in front and beside the heart, and as wide as the spine behind.
-    spine = np.float32(spine_front(float(z)))
-    medial = np.interp(y.ravel() - spine, [-140, -105, -70, -25, 5, 25, 50], [9, 6, 14, 18, 15, 19, 31]).astype(
-        np.float32
-    )
+    # The mediastinum is narrow in front, wider at the hila, and as wide as the spine behind.
+    behind = y.ravel() - np.float32(spine_front(float(z)))
+    medial = np.interp(behind, [-140, -105, -70, -25, 5, 25, 50], [9, 6, 14, 18, 15, 19, 31]).astype(np.float32)
     for side, lobes in ((1, (10, 11, 10)), (-1, (12, 14, 13))):
         lung = np.maximum(np.maximum(inside + 1.5, medial[:, None] - side * x), 0.65 * (diaphragm(x, y, side) - z))
         if not (lung < 0).any():
             continue
         shape = _slice(canvas, k, lung)
-        oblique = (
-            z + 138 - 0.95 * (y - 5) + 0.004 * np.square(side * x - 60)
-        )  # the fissure falls forwards: below and behind it the lower lobe
+        # The oblique fissure falls forwards: below and behind it lies the lower lobe.
+        oblique = z + 138 - 0.95 * (y - 5) + 0.004 * np.square(side * x - 60)
         lobe = np.where(oblique < 0, lobes[1], lobes[2] if z < -136 else lobes[0])
         canvas.paint(shape, -872 + 0.33 * (y - 10))
         inner = lung < 0
@@ -127,20 +124,12 @@ def _belly(canvas: Canvas, k: int, z: float) -> None:
     x, y = canvas.x[0], canvas.y[0]
     free = np.isin(canvas.labels[k], (BODY, FAT))
     above = 0.65 * (z - np.maximum(diaphragm(x, y, 1), diaphragm(x, y, -1)))
-    wall = oval(
-        x,
-        y - np.float32(along(z, (-345, -10), (-230, 12))),
-        along(z, (-345, 112), (-230, 121)),
-        along(z, (-345, 85), (-230, 91)),
-        boxy=0.3,
-    )
+    wide, deep = along(z, (-345, 112), (-230, 121)), along(z, (-345, 85), (-230, 91))
+    wall = oval(x, y - np.float32(along(z, (-345, -10), (-230, 12))), wide, deep, boxy=0.3)
     canvas.paint(_slice(canvas, k, np.where(free, np.maximum(wall, above), 9)), 60, BODY)
     inside = np.where(free, np.maximum(wall + 1, above + 2.5), 9)
     canvas.paint(_slice(canvas, k, inside), -98, FAT)
-    crus = np.minimum(
-        oval(x - 30, y - np.float32(spine_front(z) + 14), 15, 15),
-        oval(x + 30, y - np.float32(spine_front(z) + 14), 15, 15),
-    )
+    crus = oval(np.abs(x) - 30, y - np.float32(spine_front(z) + 14), 15, 15)
     canvas.paint(_slice(canvas, k, np.maximum(inside, crus)), 58, BODY)
     lobes = np.sqrt(np.square((x + 50) / 104) + np.square((y + 8) / 98) + ((z + 232) / 98) ** 2) * 90 - 90
     tapering = 0.55 * x + 0.45 * y - 0.6 * (z + 245) + 0.003 * np.square(0.45 * x - 0.55 * y)
@@ -175,9 +164,9 @@ def _great_vessels(canvas: Canvas, blood: float, dissected: bool) -> None:
     down = [(29, 47, -150), (24, 42, -200), (14, 28, -245), (6, 6, -290), (4, -8, -345)]
     aorta = canvas.tube([*root, *arch, *down], [17, 17, 17, 16, 15, 14, 13, 13, 12, 11, 10, 9])
     tubes = [
-        (canvas.tube([(18, -40, -165), (24, -34, -140), (24, -12, -122)], [16, 15, 14]), 51),
-        (canvas.tube([(20, -10, -122), (-12, 2, -130), (-38, 8, -134)], [13, 11, 10]), 53),
-        (canvas.tube([(24, -12, -122), (38, 12, -120), (44, 18, -128)], [13, 11, 9]), 53),
+        (canvas.tube([(18, -40, -165), (24, -34, -140), (24, -12, -122)], [16, 15, 14]), OTHER),
+        (canvas.tube([(20, -10, -122), (-12, 2, -130), (-38, 8, -134)], [13, 11, 10]), OTHER),
+        (canvas.tube([(24, -12, -122), (38, 12, -120), (44, 18, -128)], [13, 11, 9]), OTHER),
         (canvas.tube([(-24, 12, -160), (-44, 8, -164)], [8, 6]), 53),
         (canvas.tube([(30, 16, -156), (46, 16, -158)], [8, 6]), 53),
         (canvas.tube([(-26, -18, -62), (-26, -14, -100), (-26, -14, -165)], [9, 10, 11]), 62),
@@ -185,8 +174,8 @@ def _great_vessels(canvas: Canvas, blood: float, dissected: bool) -> None:
         (canvas.tube([(-6, -14, -84), (-14, -16, -60), (-24, -14, -34)], [7, 6, 5]), 54),
         (canvas.tube([(8, 0, -80), (14, -8, -50), (18, -12, -5)], [5, 4, 4]), 58),
         (canvas.tube([(16, 10, -80), (24, 4, -52), (52, 0, -38), (95, 4, -46)], [6, 5, 5, 4]), 56),
-        (canvas.tube([(95, 4, -46), (112, -8, -72), (124, 0, -112)], 3.5), BODY),
-        (canvas.tube([(-60, -4, -46), (-95, 4, -46), (-112, -8, -72), (-124, 0, -112)], 4), BODY),
+        (canvas.tube([(95, 4, -46), (112, -8, -72), (124, 0, -112)], 3.5), OTHER),
+        (canvas.tube([(-60, -4, -46), (-95, 4, -46), (-112, -8, -72), (-124, 0, -112)], 4), OTHER),
     ]
     for (box, distance), label in [(aorta, 52), *tubes]:
         canvas.paint((box, distance - 3), -70, FAT, only=LUNGS)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from .phantom import along_ray
 
 FALSE_LUMEN, LUNGS = 150, (10, 11, 12, 13, 14)
-BODY, FAT = 201, 202  # above 200: no structure, only a place to draw in
+BODY, FAT, OTHER = 201, 202, 203  # above 200: no structure of the scheme, only a place to draw in
 
 # Where vertebra and rib begin: the disc above each of T1..T12, L1..L3.
 DISCS = (-18, -32, -47, -64, -82, -102, -124, -147, -171, -197, -224, -252, -281, -311, -343)
