@@ -116,6 +116,10 @@ def test_two_segments_far_apart_keep_their_names_and_places(small_ct):
     assert segmentation.NumberOfFrames == 4  # empty ones are left out
     back = rk.results.read_segmentation(again(segmentation), like=small_ct.volume)
     assert np.array_equal(back.array, np.select([array == 2, array == 5], [1, 2]))
+    alone = rk.results.write_segmentation(small_ct.mask.with_array(array), small_ct.files, label=5)
+    assert np.array_equal(rk.results.read_segmentation(alone, like=small_ct.volume).array, array == 5)
+    with pytest.raises(ResultError, match="Expected label 3 in the mask"):
+        rk.results.write_segmentation(small_ct.mask.with_array(array), small_ct.files, label=3)
 
 
 def test_a_mask_in_another_slice_order_lands_on_the_same_images(small_ct):

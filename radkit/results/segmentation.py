@@ -25,6 +25,7 @@ def write_segmentation(
     mask: hd.Volume,
     source: Source,
     *,
+    label: int | None = None,
     names: Mapping[int, str] | None = None,
     category: Code = LESION,
     kind: Code = NODULE,
@@ -42,6 +43,8 @@ def write_segmentation(
         Integers, (slice, row, column), on the grid of the source; 0 is background.
     source : folder, list of paths or list of datasets
         The one image series that the mask was drawn on; patient, study and frame of reference come from it.
+    label : int, optional
+        Write this label alone; all of them unless given.
     names : mapping of int to str, optional
         ``SegmentLabel`` by label; "Nodule candidate 1", ... unless given.
     category, kind : pydicom.sr.coding.Code
@@ -69,9 +72,12 @@ def write_segmentation(
     wrong = list(misplaced(mask, images))
     if wrong:
         raise ResultError(f"The mask does not fit its images: {'; '.join(wrong)}.")
-    labels = [int(label) for label in np.unique(mask.array) if label]
+    if label is not None:
+        mask = mask.with_array(np.where(mask.array == label, mask.array, 0))
+    labels = [int(value) for value in np.unique(mask.array) if value]
     if not labels or min(labels) < 0:
-        raise ResultError(f"Expected whole numbers from 1 up in the mask, found {labels or 'nothing but background'}.")
+        sought = "whole numbers from 1 up" if label is None else f"label {label}"
+        raise ResultError(f"Expected {sought} in the mask, found {labels or 'nothing but background'}.")
     content = (images[0].SeriesInstanceUID, digest(mask.array), algorithm, version, site, kind, names, when)
     region, _ = finding_site(site)
     identification = hd.AlgorithmIdentificationSequence(
@@ -80,17 +86,17 @@ def write_segmentation(
     segments = [
         hd.seg.SegmentDescription(
             segment_number=number,
-            segment_label=(names or {}).get(label, f"Nodule candidate {label}"),
+            segment_label=(names or {}).get(value, f"Nodule candidate {value}"),
             segmented_property_category=category,
             segmented_property_type=kind,
             algorithm_type=hd.seg.SegmentAlgorithmTypeValues.AUTOMATIC,
             algorithm_identification=identification,
-            tracking_uid=derived_uid(*content, label),
-            tracking_id=(names or {}).get(label, f"Nodule candidate {label}"),
+            tracking_uid=derived_uid(*content, value),
+            tracking_id=(names or {}).get(value, f"Nodule candidate {value}"),
             anatomic_regions=[region],
             display_color=ORANGE,
         )
-        for number, label in enumerate(labels, start=1)
+        for number, value in enumerate(labels, start=1)
     ]
     try:
         segmentation = hd.seg.Segmentation(
