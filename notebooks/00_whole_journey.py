@@ -15,7 +15,7 @@
 # %% [markdown]
 # ## The clinical question
 #
-# A 64-year-old patient has had a chest CT for another reason. The archive holds the study, nobody has measured anything.
+# A 65-year-old man has had a chest CT with contrast for another reason. The archive holds the study, nobody has measured anything.
 #
 # > **Is there a lung nodule, how large is it, and does that change what happens to the patient next?**
 #
@@ -43,7 +43,7 @@ steps = rk.view.Stopwatch()
 with steps("Get the CT"):
     story = rk.data.story(stand_in=stand_in)
     header = pydicom.dcmread(story.files[0], stop_before_pixels=True)
-print(story.title, f"\n{len(story.files)} slices\n")
+print(f"{story.title}: {len(story.files)} slices\n\n{story.source.attribution}\n")
 for keyword in ("PatientID", "StudyDate", "Modality", "SliceThickness", "PixelSpacing", "StudyInstanceUID"):
     print(f"{keyword:>18}  {header[keyword].value}")
 
@@ -53,8 +53,9 @@ for keyword in ("PatientID", "StudyDate", "Modality", "SliceThickness", "PixelSp
 #
 # ## 2 · Look
 #
-# Scroll with the wheel or the arrow keys, drag to change the window, click to move the crosshair in all three planes;
-# the keys 1–9 are window presets. **Go through the lungs now, before you read on.**
+# Scroll with the wheel or the arrow keys, click to move the crosshair in all three planes, drag with the right mouse
+# button to change the window. Under the images it says what else there is. **Go through the lungs now, before you read
+# on.**
 
 # %%
 with steps("Read the slices"):
@@ -81,15 +82,16 @@ guess
 # %%
 with steps("Find the nodule"):
     nodules = rk.model.find_nodules(ct)
-print(f"{nodules.array.max()} places inside the lungs look like a nodule to the network")
+print(f"places inside the lungs that look like a nodule to the network: {nodules.array.max()}")
 
 # %%
 nodule = rk.results.measure(nodules, label=1)
 rk.view.show(ct, nodules, title=story.title, preset="lung", at=nodule.centroid)
 
 # %% [markdown]
-# The largest one is number 1. **The others are for you to judge**: scroll to them. Most are vessels where they branch, or
-# the edge of the diaphragm. A network reports what resembles its lessons; it does not know what a vessel is.
+# The largest one is number 1. If there are others, **they are for you to judge**: scroll to them. A vessel where it
+# branches, a scar, the edge of the diaphragm: a network reports what resembles its lessons, and does not know what a
+# vessel is. And if there is only one, ask yourself what it may have missed: nobody has shown it every nodule there is.
 #
 # ## 4 · Measure
 #
@@ -102,21 +104,25 @@ print(f"long diameter   {nodule.long_axis_mm:6.1f} mm   (you guessed {guess.valu
 print(f"short diameter  {nodule.short_axis_mm:6.1f} mm")
 print(f"mean diameter   {nodule.mean_diameter_mm:6.0f} mm\n")
 advice = rk.results.fleischner(nodule.mean_diameter_mm, risk="high")
-print(advice.text, advice.source, sep="\n\n")
+print(advice.text)
 
 # %% [markdown]
-# The guideline speaks of a nodule found by chance in an adult of 35 or more who has neither a known cancer nor a weakened
-# immune system. Whether this is such a patient, no network can tell you: **the decision remains yours.**
+# That is the Fleischner Society's guideline of 2017 (see *Sources*). It speaks of a nodule found by chance in an adult of
+# 35 or more who has neither a known cancer nor a weakened immune system. Whether this is such a patient, no network can
+# tell you: **the decision remains yours.**
 #
 # ## 5 · Write it down so that a PACS understands
 #
 # A picture with a red blob is not a result: no one can measure in it, sort by it or follow it next year. DICOM has two
 # forms that hold. A **segmentation** (SEG) says which voxels; a **structured report** (SR, template TID 1500) says the
 # numbers, with units and codes. [highdicom](https://highdicom.readthedocs.io) writes both.
+#
+# You are the reader, and you have judged: only number 1 goes into your result.
 
 # %%
 with steps("Write SEG and SR"):
-    seg = rk.results.write_segmentation(nodules, story.files, label=1)
+    accepted = nodules.with_array((nodules.array == 1).astype("uint8"))
+    seg = rk.results.write_segmentation(accepted, story.files)
     report = rk.results.write_report(nodule, story.files, seg)
 for result in (seg, report):
     print(f"{result.Modality:>4}  {result.SOPClassUID.name}, study …{result.StudyInstanceUID[-8:]}")
@@ -125,13 +131,16 @@ for result in (seg, report):
 # ## 6 · Package it
 #
 # A hospital does not run notebooks. It runs packages that start, take a study, leave a result and stop. The standard form
-# is a *MAP*, an application package by MONAI Deploy. This one holds the same network and the same steps as above.
+# is a *MAP*, an application package by MONAI Deploy. This one holds the same network and the same steps as above, with
+# one difference: nobody has judged yet, so it reports **every** place the network found, as candidates for a reader.
 
 # %%
 with steps("Build the package"):
     package = rk.deploy.build_map("../build/map/lung_nodule", overwrite=True)
-for part in sorted(path for path in package.rglob("*") if path.suffix in {".json", ".ts", ".py", ".yaml"}):
-    print(part.relative_to(package))
+parts = {"etc": "what it is and needs", "opt/holoscan/app": "the steps", "opt/holoscan/models": "the network"}
+for part, meaning in parts.items():
+    print(f"{part}: {meaning}")
+    print(*(f"    {path.name}" for path in sorted((package / part).rglob("*.*"))[:6]), sep="\n")
 
 # %% [markdown]
 # ## 7 · Send, wait, answer
@@ -142,7 +151,7 @@ for part in sorted(path for path in package.rglob("*") if path.suffix in {".json
 
 # %%
 archive = rk.pacs.open_archive(archive_kind)
-print(archive)
+print(f"{archive.kind}: speaks {' and '.join(archive.speaks)}")
 with steps("Send the study"):
     archive.send(story.files)
 with steps("Wait until it is stable"):
@@ -158,7 +167,10 @@ with TemporaryDirectory() as folder:
         answer = rk.deploy.run_map(package, f"{folder}/in", f"{folder}/out")
     with steps("Send the result"):
         archive.send([path for path in answer.outputs if path.suffix == ".dcm"])
-print(answer.result)
+print(
+    f"status: {answer.result['status']}, run by {answer.result['runner']}, {len(answer.result['findings'])} candidates"
+)
+print("files: ", ", ".join(path.name for path in answer.outputs))
 
 # %% [markdown]
 # ## 8 · Is it there, and does it fit?
@@ -176,7 +188,7 @@ assert problems == [], problems
 
 # %%
 back = rk.results.read_segmentation(found["SEG"][0], like=ct)
-same_voxels = bool(((back.array > 0) == (nodules.array == 1)).all())
+same_voxels = bool((back.array == nodules.array).all())
 assert {images[0].StudyInstanceUID for images in found.values()} == {header.StudyInstanceUID}
 assert found["SEG"][0].FrameOfReferenceUID == found["CT"][0].FrameOfReferenceUID
 assert back.geometry_equal(ct, tol=1e-3) and same_voxels
@@ -198,21 +210,21 @@ steps.chart()
 # ## Recap
 #
 # - The header ties everything together: same study, same frame of reference, same patient, from the scanner to the result.
-# - A network finds what resembles its training. It found the nodule, and some vessels too.
+# - A network finds what resembles its training, no more and no less. Judging what it found is the reader's work.
 # - A number is only as good as its definition: longest axial diameter, mean of two, or volume lead to different rules.
 # - SEG and SR are results that an archive can find, sort and give back. A screenshot is not.
-# - Most of the time goes into moving and preparing, not into the network.
+# - A package does in the hospital what the notebook does here, and the same voxels come out: we checked.
 #
 # ## Try next
 #
 # - Set `risk="low"` in step 4 and run it again. What changes, and at which size would it change?
-# - Measure component 2 instead of 1. Would you have reported it?
 # - Set `stand_in = True` at the top: a generated patient whose nodule is known exactly. How far off is the network?
+# - Look at the nodule in a soft-tissue window. Is it longer or shorter there, and which would you report?
 # - Notebook 01 opens one of these DICOM files byte by byte.
 #
 # ## Sources
 #
-# - The images: see the title above each picture, and `data/catalog.yaml` for licence and attribution.
+# - The images: the attribution is printed in step 1; licence and checksums are in `data/catalog.yaml`.
 # - MacMahon H, et al. Guidelines for Management of Incidental Pulmonary Nodules Detected on CT Images: From the Fleischner
 #   Society 2017. *Radiology* 2017;284:228–243.
 # - DICOM PS3.3 A.51 (Segmentation) and PS3.16 TID 1500 (Measurement Report), [dicomstandard.org](https://www.dicomstandard.org).

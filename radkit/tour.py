@@ -18,10 +18,11 @@ from ._optional import optional
 
 # A widget needs a running kernel and scripts from elsewhere; a picture needs neither.
 PRIORITY = ["image/svg+xml", "image/png", "image/jpeg", "text/html", "text/markdown", "text/latex", "text/plain"]
+WIDGET = "application/vnd.jupyter.widget-view+json"
 STYLE = """
 body { font: 17px/1.55 system-ui, sans-serif; margin: 0 auto; max-width: 62rem; padding: 0 1.2rem 6rem; color: #1b2530 }
 table { border-collapse: collapse } td, th { padding: .3rem .8rem; text-align: left; border-bottom: 1px solid #d5dbe1 }
-img { max-width: 100% } pre { overflow-x: auto; font-size: .82rem; line-height: 1.4 }
+img { max-width: 100% } pre { white-space: pre-wrap; overflow-wrap: anywhere; font-size: .82rem; line-height: 1.4 }
 .jp-InputArea pre, div.input_area pre, .highlight pre { background: #f3f5f7; padding: .7rem .9rem; border-radius: 6px }
 section { border-top: 3px solid #1f6f8b; margin-top: 4rem } .failed { color: #a3271f; font-weight: 600 }
 .prompt, .jp-InputPrompt, .jp-OutputPrompt, .anchor-link { display: none }
@@ -109,7 +110,15 @@ def body(executed: Path) -> str:
     """Return the HTML of one executed notebook, pictures inside, without a page around it."""
     if not executed.exists():
         return "<p>Nothing was executed.</p>"
-    nbconvert = optional("nbconvert")
-    config = optional("traitlets.config").Config({"NbConvertBase": {"display_data_priority": PRIORITY}})
-    text, _ = nbconvert.HTMLExporter(template_name="basic", config=config).from_filename(str(executed))
+    notebook = optional("nbformat").read(executed, as_version=4)
+    for output in (output for cell in notebook.cells for output in cell.get("outputs", [])):
+        data = output.get("data", {})
+        if WIDGET in data and "image/png" not in data:
+            data["text/plain"] = "(an interactive control, in the notebook)"
+    # A progress bar rewrites its line: coalesced, only the last state of it is left.
+    config = {"NbConvertBase": {"display_data_priority": PRIORITY}, "CoalesceStreamsPreprocessor": {"enabled": True}}
+    exporter = optional("nbconvert").HTMLExporter(
+        template_name="basic", config=optional("traitlets.config").Config(config)
+    )
+    text, _ = exporter.from_notebook_node(notebook)
     return text
