@@ -13,7 +13,7 @@ import pytest
 import yaml
 from package_index import FILM, SDIST, SPINE, WHEEL, Index, sdist, wheel
 
-from radkit.data import catalog, fetch, verify
+from radkit.data import catalog, fetch, read, read_labels, verify
 from radkit.data.sources import cache_folder
 from radkit.errors import ChecksumError, DataError, SourceUnreachable
 
@@ -299,3 +299,12 @@ def test_the_real_radiograph_comes_from_the_real_index(tmp_path, monkeypatch):
     monkeypatch.setenv("RADKIT_CACHE", str(tmp_path))
     film = fetch("chest-radiograph", stand_in=False, progress=False).files["image"]
     assert film.stat().st_size == 7_200_056 and film.read_bytes()[128:132] == b"DICM"
+
+
+@pytest.mark.slow
+def test_labels_lie_on_the_grid_of_their_ct():
+    """The aorta's were drawn on a cut-out."""
+    image, labels = read("chest-ct-aorta"), read_labels("chest-ct-aorta")
+    assert labels.geometry_equal(image, tol=1e-3)
+    inside = image.array[labels.array == 1]  # the true lumen is full of contrast
+    assert 150 < inside.mean() < 600

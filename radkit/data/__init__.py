@@ -12,10 +12,11 @@ _HOME = {
     "verify": "cache",
     "read": "volumes",
     "read_labels": "volumes",
+    "read_names": "volumes",
     "story": "patient",
     "write_ct_series": "ct",
 }
-__all__ = ["catalog", "fetch", "read", "read_labels", "story", "verify", "write_ct_series"]
+__all__ = ["catalog", "fetch", "read", "read_labels", "read_names", "story", "verify", "write_ct_series"]
 
 
 def __getattr__(name: str) -> Any:

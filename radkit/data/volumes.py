@@ -51,7 +51,7 @@ def read(source: str | Fetched) -> Volume:
 
 
 def read_labels(source: str | Fetched) -> Volume:
-    """Read the labels that come with a CT of the catalog, on the geometry that they were drawn on.
+    """Read the labels that come with a CT of the catalog, on the grid of the CT.
 
     Returns
     -------
@@ -63,7 +63,10 @@ def read_labels(source: str | Fetched) -> Volume:
     DataError
         If the entry has no labels.
     """
-    labels = _open(source, "labels")
+    fetched = _fetched(source)
+    labels, image = _open(fetched, "labels"), _open(fetched, "image", "series")
+    if labels.spatial_shape != image.spatial_shape:  # drawn on a cut-out: put back where it was cut
+        labels = labels.match_geometry(image)
     return _whole(labels, np.uint8 if labels.array.max() < 256 else np.uint16)
 
 
