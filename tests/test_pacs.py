@@ -55,10 +55,10 @@ def copies(small_ct, tmp_path):
     """Return a function that writes a few slices as a study of its own."""
 
     def write(count=3):
-        uid, files = generate_uid(), []
+        uid, series, files = generate_uid(), generate_uid(), []
         for file in small_ct.files[:count]:
             dataset = dcmread(file)
-            dataset.StudyInstanceUID, dataset.SOPInstanceUID = uid, generate_uid()
+            dataset.StudyInstanceUID, dataset.SeriesInstanceUID, dataset.SOPInstanceUID = uid, series, generate_uid()
             dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
             files.append(tmp_path / f"{dataset.SOPInstanceUID}.dcm")
             dataset.save_as(files[-1])
