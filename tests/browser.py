@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import io
 import os
 import re
@@ -13,13 +14,14 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import numpy as np
 import requests
 from PIL import Image
-from playwright.sync_api import Locator, Page, sync_playwright
+from playwright.sync_api import Locator, Page, Playwright, sync_playwright
 
 SCREENSHOTS = Path(__file__).resolve().parents[1] / "build" / "screenshots"
 HERE = {"127.0.0.1", "localhost"}
@@ -91,8 +93,11 @@ class Session:
 
     def pixels(self, view: Locator, plane: str) -> np.ndarray:
         """Return a plane as it stands on the screen, as RGB."""
-        picture = view.locator(f"canvas.radkit-{plane}").screenshot()
-        return np.asarray(Image.open(io.BytesIO(picture)).convert("RGB")).astype(int)
+        return self.shot(view.locator(f"canvas.radkit-{plane}"))
+
+    def shot(self, of: Locator) -> np.ndarray:
+        """Return a part of the page as it stands on the screen, as RGB."""
+        return np.asarray(Image.open(io.BytesIO(of.screenshot())).convert("RGB")).astype(int)
 
     def screenshot(self, what: str, of: Locator | None = None) -> Path:
         """Keep a picture of the page, or of a part of it."""
@@ -127,8 +132,8 @@ def open_notebook(path: Path, **environment: str) -> Iterator[Session]:
         copy = Path(folder, "work", path.name)
         copy.parent.mkdir()
         shutil.copy(path, copy)
-        with jupyterlab(copy, Path(folder), environment) as address, sync_playwright() as playwright:
-            browser = playwright.chromium.launch_persistent_context(
+        with jupyterlab(copy, Path(folder), environment) as address:
+            browser = driver().chromium.launch_persistent_context(
                 Path(folder, "profile"),
                 executable_path=shutil.which("chromium"),
                 args=FLAGS + ["--no-sandbox"] * (hasattr(os, "geteuid") and os.geteuid() == 0),
@@ -138,6 +143,14 @@ def open_notebook(path: Path, **environment: str) -> Iterator[Session]:
                 yield _open(browser.pages[0], address, path.stem)
             finally:
                 browser.close()
+
+
+@cache
+def driver() -> Playwright:
+    """Start playwright, once: it cannot run twice in a process."""
+    started = sync_playwright().start()
+    atexit.register(started.stop)
+    return started
 
 
 def _open(page: Page, address: str, name: str) -> Session:

@@ -2,6 +2,8 @@
 
 import shutil
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import nbformat
@@ -196,6 +198,20 @@ def test_nothing_failed_and_no_request_left_this_machine(session):
     assert any(request.startswith("ws://127.0.0.1:") for request in report.requests)
 
 
+def test_after_papermill_a_reopened_notebook_shows_the_still_picture(small_ct, tmp_path):
+    np.save(tmp_path / "mask.npy", small_ct.mask.array)
+    read = READ.format(folder=str(small_ct.folder), mask=str(tmp_path / "mask.npy"))
+    nbformat.write(code(read, SHOW), tmp_path / "source.ipynb")
+    papermill = [sys.executable, "-m", "papermill", "source.ipynb", "reopened.ipynb", "--no-progress-bar"]
+    subprocess.run(papermill, cwd=tmp_path, check=True)
+    assert (tmp_path / "reopened.ipynb").stat().st_size < 600_000
+    with open_notebook(tmp_path / "reopened.ipynb") as session:
+        picture = session.page.locator(".jp-OutputArea-output img")
+        picture.wait_for()
+        assert np.all(abs(session.shot(picture) - (230, 159, 0)) < 12, axis=2).sum() > 100
+        session.screenshot("page")
+
+
 def test_there_are_notebooks_with_views():
     assert "00_whole_journey" in [path.stem for path in WITH_VIEWS]
 
@@ -213,8 +229,9 @@ def test_readme_picture_shows_notebook_00_on_generated_data(request):
         session.run_all()
         session.wait()
         check(path, session.look())
-        titles = session.page.locator(".radkit-title")
-        assert all("STAND-IN" in title for title in titles.all_inner_texts()) and titles.count() > 0
+        views, set_off = session.page.locator(".radkit-view"), session.page.locator(".radkit-stand-in")
+        assert set_off.count() == views.count() > 0
+        assert all("STAND-IN (generated)" in title for title in set_off.all_text_contents())
         session.ready(1).evaluate("view => view.scrollIntoView({block: 'center'})")
         picture = session.screenshot("journey")
     if request.config.getoption("--take-screenshot", default=False):

@@ -171,9 +171,11 @@ class _Panel:
         y = self.corner[1] + (self.row + 0.5 - self.box[1]) * self.shape[1] / (self.box[3] - self.box[1])
         for line in ((0, y, x - 14, y), (x + 14, y, width, y), (x, 0, x, y - 14), (x, y + 14, x, height)):
             if line[2] >= line[0] and line[3] >= line[1]:
-                pen.line(line, fill=(255, 255, 255, 110), width=1)
+                pen.line(line, fill=(0, 0, 0, 70), width=3)
+                pen.line(line, fill=(255, 255, 255, 150), width=1)
         count = self.scene.array.shape[self.plane.through[0]]
-        _outlined(pen, (8, 8), f"{self.plane.name} {self.slice + 1}/{count}", "la", 17)
+        name = f"{self.plane.name} " if width > 300 else ""  # in a narrow place it would run into the letter
+        _outlined(pen, (8, 8), f"{name}{self.slice + 1}/{count}", "la", 17)
         left, right, top, bottom = self.plane.letters
         for spot, letter, anchor in (
             ((8, height / 2), left, "lm"),

@@ -16,8 +16,9 @@ class Plane {
     this.canvas = document.createElement("canvas");
     this.canvas.className = `radkit-plane radkit-${this.name}`;
     this.canvas.tabIndex = 0;
-    const role = { role: "slider", "aria-label": `${this.name} plane`, "aria-valuemin": 1, "aria-valuemax": this.count[2] };
-    for (const [name, value] of Object.entries(role)) this.canvas.setAttribute(name, value);
+    const spoken = { label: `${this.name} plane`, valuemin: 1, valuemax: this.count[2] };
+    this.canvas.setAttribute("role", "slider");
+    for (const [name, value] of Object.entries(spoken)) this.canvas.setAttribute(`aria-${name}`, value);
   }
 
   /** The crosshair as column, row and slice of this plane. */
@@ -81,9 +82,8 @@ class Plane {
       for (let column = 0, at = start + row * dy; column < width; column++, at += dx, out++) {
         const label = labels[at];
         if (!label) continue;
-        const inner =
-          column > 0 && column < width - 1 && row > 0 && row < height - 1 &&
-          labels[at - dx] === label && labels[at + dx] === label && labels[at - dy] === label && labels[at + dy] === label;
+        const border = column === 0 || column === width - 1 || row === 0 || row === height - 1;
+        const inner = !border && [at - dx, at + dx, at - dy, at + dy].every((next) => labels[next] === label);
         pixels[out] = colours[label] | (inner ? inside : edge);
       }
     }
@@ -110,7 +110,8 @@ class Plane {
   under(event) {
     const box = this.canvas.getBoundingClientRect();
     const at = [event.clientX - box.left, event.clientY - box.top];
-    return [...at.map((p, i) => this.start[i] + ((p - this.corner[i]) / this.used[i]) * this.seen[i]), this.position[2]];
+    const [column, row] = at.map((p, i) => this.start[i] + ((p - this.corner[i]) / this.used[i]) * this.seen[i]);
+    return [column, row, this.position[2]];
   }
 
   draw() {
@@ -140,15 +141,18 @@ class Plane {
   annotate(pen, width, height) {
     const [x, y] = [0, 1].map((i) =>
       this.corner[i] + ((this.position[i] + 0.5 - this.start[i]) / this.seen[i]) * this.used[i]);
-    pen.strokeStyle = "rgba(255, 255, 255, 0.45)";
-    pen.lineWidth = 1;
     pen.beginPath();
-    for (const [x0, y0, x1, y1] of [[0, y, x - 12, y], [x + 12, y, width, y], [x, 0, x, y - 12], [x, y + 12, x, height]]) {
+    const across = [[0, y, x - 12, y], [x + 12, y, width, y]];
+    const down = [[x, 0, x, y - 12], [x, y + 12, x, height]];
+    for (const [x0, y0, x1, y1] of [...across, ...down]) {
       if (x1 < x0 || y1 < y0) continue;
       pen.moveTo(x0, y0);
       pen.lineTo(x1, y1);
     }
-    pen.stroke();
+    for (const [colour, thick] of [["rgba(0, 0, 0, 0.3)", 3], ["rgba(255, 255, 255, 0.6)", 1]]) {
+      Object.assign(pen, { strokeStyle: colour, lineWidth: thick });
+      pen.stroke();
+    }
     const write = (text, at, down, align, baseline, font) => {
       Object.assign(pen, { textAlign: align, textBaseline: baseline, font, lineJoin: "round", lineWidth: 4 });
       pen.strokeStyle = "#000";
@@ -161,7 +165,8 @@ class Plane {
     write(right, width - 7, height / 2, "right", "middle", "bold 18px sans-serif");
     write(top, width / 2, 7, "center", "top", "bold 18px sans-serif");
     write(bottom, width / 2, height - 6, "center", "bottom", "bold 18px sans-serif");
-    write(`${this.name} ${this.position[2] + 1}/${this.count[2]}`, 7, 7, "left", "top", "14px sans-serif");
+    const name = width < 250 ? "" : `${this.name} `; // in a narrow place it would run into the letter
+    write(`${name}${this.position[2] + 1}/${this.count[2]}`, 7, 7, "left", "top", "14px sans-serif");
     const scale = this.view.scale * this.view.zoom;
     const bar = [200, 100, 50, 20, 10, 5, 2, 1].find((mm) => mm * scale < width * 0.3) ?? 1;
     for (const [colour, extra] of [["#000", 1], ["#f2f5f8", 0]]) {

@@ -91,7 +91,7 @@ class Scene:
     @property
     def is_stand_in(self) -> bool:
         """Whether the title says that the picture shows generated data in the place of a patient's."""
-        return self.title.startswith("STAND-IN")
+        return "STAND-IN" in self.title
 
     def point(self, voxel: Sequence[int]) -> tuple[float, float, float]:
         """Return the centre of a voxel in LPS, in mm."""

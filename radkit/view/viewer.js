@@ -12,13 +12,14 @@ const HELP =
 function receive(model) {
   const { shape, kind, labels } = model.get("description");
   const [slices, rows, columns] = shape;
-  const data = { values: new TYPES[kind](slices * rows * columns).fill(-32768), labels: null, slices: 0, views: new Set() };
+  const values = new TYPES[kind](slices * rows * columns).fill(-32768); // black until they come
+  const data = { values, labels: null, slices: 0, views: new Set() };
   const changed = () => data.views.forEach((view) => view.refresh(true));
   model.on("msg:custom", async (message, buffers) => {
     const bytes = buffers?.[0] && new Uint8Array(buffers[0].buffer, buffers[0].byteOffset, buffers[0].byteLength);
     if (message.radkit === "voxels") {
-      const start = message.slice * rows * columns * data.values.BYTES_PER_ELEMENT;
-      new Uint8Array(data.values.buffer).set(bytes, start);
+      const start = message.slice * rows * columns * values.BYTES_PER_ELEMENT;
+      new Uint8Array(values.buffer).set(bytes, start);
       data.slices = Math.min(slices, data.slices + message.slices);
       changed();
     } else if (message.radkit === "labels") {
@@ -84,6 +85,8 @@ class View {
     const { scene } = this;
     this.root = make("div", "radkit-view");
     this.root.dataset.lmSuppressShortcuts = "true"; // JupyterLab's own keys (1 makes a heading) stay out of here
+    this.root.setAttribute("role", "group");
+    this.root.setAttribute("aria-label", scene.title || "three planes of a volume");
     this.planes = scene.planes.map((plane) => new Plane(this, plane));
     this.rows = make("div", "radkit-planes");
     this.rows.append(...this.planes.map((plane) => plane.canvas));
@@ -108,7 +111,8 @@ class View {
       legend.append(entry);
     }
     if (scene.structures.length > NAMES) legend.append(make("span", "", `and ${scene.structures.length - NAMES} more`));
-    if (scene.title) this.root.append(make("div", `radkit-title${scene.stand_in ? " radkit-stand-in" : ""}`, scene.title));
+    const banner = make("div", scene.stand_in ? "radkit-title radkit-stand-in" : "radkit-title", scene.title);
+    if (scene.title) this.root.append(banner);
     this.root.append(this.rows, this.bar, this.probeText, legend, make("div", "radkit-help", HELP));
     el.append(this.root);
   }
@@ -158,7 +162,8 @@ class View {
   press(plane, { key, shiftKey }) {
     const preset = this.scene.presets[Number(key) - 1];
     const arrow = { ArrowUp: [0, 1], ArrowRight: [1, 0], ArrowDown: [0, -1], ArrowLeft: [-1, 0] }[key];
-    const steps = { PageUp: PAGE, PageDown: -PAGE, Home: Infinity, End: -Infinity }[key] ?? (arrow && arrow[0] + arrow[1]);
+    const jump = { PageUp: PAGE, PageDown: -PAGE, Home: Infinity, End: -Infinity }[key];
+    const steps = jump ?? (arrow && arrow[0] + arrow[1]);
     if (shiftKey && arrow) this.windowBy(this.window, 10 * arrow[0], 10 * arrow[1]);
     else if (steps) this.scroll(plane, steps);
     else if (preset) this.set("window", preset.slice(1));
@@ -232,7 +237,7 @@ class View {
     const narrow = room < 560 && !this.alone;
     const row = shown.map((plane) => plane.extent[0]).sort((a, b) => b - a).slice(0, narrow ? 2 : 3);
     const tallest = Math.max(...shown.map((plane) => plane.extent[1]));
-    const limit = Math.max(240, innerHeight * (this.alone ? 0.78 : 0.62)) / tallest;
+    const limit = Math.max(240, innerHeight * (this.alone ? 0.7 : 0.6)) / tallest;
     this.scale = Math.min((room - gap * (row.length - 1)) / row.reduce((a, b) => a + b), limit);
     for (const plane of this.planes) {
       plane.canvas.style.display = shown.includes(plane) ? "" : "none";

@@ -40,8 +40,8 @@ def show(
     mask
         Whole numbers on the same grid; 0 is the background.
     title
-        What is written above the planes. One that starts with ``STAND-IN`` is set off, so that generated data is never
-        taken for a patient's.
+        What is written above the planes. One that says ``STAND-IN`` is set off, so that generated data is never taken
+        for a patient's.
     names
         The name of each label: ``{1: "nodule"}``, or ``["nodule", ...]`` for the labels 1, 2, ...
     preset
