@@ -86,7 +86,8 @@ print(f"places inside the lungs that look like a nodule to the network: {nodules
 
 # %%
 nodule = rk.results.measure(nodules, label=1)
-rk.view.show(ct, nodules, title=story.title, preset="lung", at=nodule.centroid)
+names = {number: f"candidate {number}" for number in range(1, nodules.array.max() + 1)}
+rk.view.show(ct, nodules, names=names, title=story.title, preset="lung", at=nodule.centroid)
 
 # %% [markdown]
 # The largest one is number 1. If there are others, **they are for you to judge**: scroll to them. A vessel where it
@@ -195,7 +196,7 @@ assert back.geometry_equal(ct, tol=1e-3) and same_voxels
 print("The segmentation in the archive lies on the CT, voxel for voxel as the network drew it above.")
 
 # %%
-rk.view.show(ct, back, title=f"From the archive · {story.title}", preset="lung", at=nodule.centroid)
+rk.view.show(ct, back, names=names, title=f"From the archive · {story.title}", preset="lung", at=nodule.centroid)
 
 # %% [markdown]
 # This is the overlay that came **back from the archive**, not the one from above.

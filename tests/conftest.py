@@ -70,3 +70,7 @@ def errors_of(tmp_path_factory):
         return [line for line in lines if line.startswith("Error")]
 
     return errors
+
+
+def pytest_addoption(parser):
+    parser.addoption("--take-screenshot", action="store_true", help="make the browser test's picture README's own")
