@@ -18,7 +18,7 @@ from tqdm import tqdm
 from radkit.data.nodules import Nodule, fill, insert_nodules, place_nodules
 
 from .anatomy import lungs
-from .inference import TO_RAS, in_memory, to_tensor
+from .inference import TO_RAS, to_tensor
 
 LARGEST_MM3 = (
     14137.0  # a sphere of 30 mm: what is larger is a mass (Fleischner Society glossary, Radiology 2008;246:697)
@@ -48,7 +48,7 @@ def make_cohort(
     cases : sequence of Case
         The real CTs.
     preprocessing : monai.transforms.Compose
-        The bundle's own: the network is taught on what it will see.
+        The bundle's own, from after the reading of a file: the network is taught on what it will see.
     variants, nodules, patch, seed : int
         ``patch`` is the edge of the cubes in voxels.
 
@@ -60,7 +60,7 @@ def make_cohort(
     pairs: list[tuple[NDArray, NDArray]] = []
     with tqdm(total=len(cases) * variants, desc="Growing the cohort", unit="patient") as bar:
         for number, case in enumerate(cases):
-            chest = _Chest(case, in_memory(preprocessing))
+            chest = _Chest(case, preprocessing)
             for variant in range(variants):
                 rng = np.random.default_rng([seed, number, variant])
                 pairs += chest.patches(nodules, patch, rng)

@@ -16,6 +16,7 @@ from .anatomy import lungs
 from .bundle import Bundle, load_bundle
 
 if TYPE_CHECKING:
+    from monai.bundle import ConfigParser
     from monai.data import MetaTensor
 
 SMALLEST_MM3 = 65.0  # a sphere of 5 mm: the smallest nodule that the network was taught
@@ -60,14 +61,14 @@ def find_nodules(volume: Volume, bundle: Bundle | None = None, *, progress: bool
 def predict(volume: Volume, bundle: Bundle, *, progress: bool = True) -> Volume:
     """Run the bundle as its ``inference.json`` says; uint8, 1 where it sees nodule, inside the lungs or not."""
     torch = optional("torch")
-    config = bundle.config()
+    config = in_memory(bundle.config())
     config["inferer::progress"] = progress
     before, inferer, after = (config.get_parsed_content(k) for k in ("preprocessing", "inferer", "postprocessing"))
     network = torch.jit.load(str(bundle.model), map_location=(device := config.get_parsed_content("device"))).eval()
     with torch.inference_mode():
-        sample = in_memory(before)({"image": to_tensor(volume)})
+        sample = before({"image": to_tensor(volume)})
         sample["pred"] = inferer(sample["image"][None].to(device), network)[0].cpu()
-        found = in_memory(after)(sample)["pred"]
+        found = after(sample)["pred"]
     return volume.with_array(found[0].numpy().transpose(2, 1, 0).astype(np.uint8))
 
 
@@ -109,7 +110,8 @@ def to_tensor(volume: Volume) -> MetaTensor:
     return optional("monai.data").MetaTensor(array, affine=affine, meta={"original_channel_dim": "no_channel"})
 
 
-def in_memory(steps: Any) -> Any:
-    """The same steps without those that read or write a file."""
-    kept = [t for t in steps.transforms if not type(t).__name__.startswith(("LoadImage", "SaveImage"))]
-    return optional("monai.transforms").Compose(kept)
+def in_memory(config: ConfigParser) -> ConfigParser:
+    """The configuration of a bundle without the steps that read or write a file."""
+    for name in ("preprocessing::transforms", "postprocessing::transforms"):
+        config[name] = [step for step in config[name] if not step["_target_"].startswith(("LoadImage", "SaveImage"))]
+    return config

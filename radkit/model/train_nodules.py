@@ -23,6 +23,7 @@ from radkit.errors import ModelError
 
 from .bundle import open_config
 from .cohort import Case, make_cohort
+from .inference import in_memory
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -61,7 +62,7 @@ def train(folder: str | Path, *, cases: Sequence[Case] | None = None, steps: int
         config["steps"] = steps
     seed = config["seed"]
     torch.manual_seed(seed)  # before the network is built: its first weights are drawn here
-    preprocessing = open_config(folder, "inference").get_parsed_content("preprocessing")
+    preprocessing = in_memory(open_config(folder, "inference")).get_parsed_content("preprocessing")
     chosen = [_case(name) for name in config["sources"]] if cases is None else cases
     images, truths = make_cohort(chosen, preprocessing, seed=seed, **config["cohort"])
     network = _learn(config, images, truths, random.Random(seed))
