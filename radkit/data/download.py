@@ -10,7 +10,7 @@ from urllib.parse import unquote, urljoin, urlsplit
 from urllib.request import url2pathname
 
 import requests
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from ..errors import SourceUnreachable
 from .sources import Source

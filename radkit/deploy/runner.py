@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from ..errors import DeployError
 
@@ -144,7 +144,7 @@ def _watch(child: subprocess.Popen[bytes], log: Path, deadline: float, progress:
             time.sleep(POLL_S)
             if progress and time.monotonic() > shown_from:
                 if bar is None:
-                    bar = tqdm(bar_format="{desc} {elapsed}", leave=False)
+                    bar = tqdm(bar_format="{desc} {elapsed}", leave=False, file=sys.stdout)
                 bar.set_description_str(f"The application: {_last_step(log)}")
                 shown_from = time.monotonic() + 0.5
     finally:

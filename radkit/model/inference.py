@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from contextlib import redirect_stderr
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -65,7 +67,8 @@ def predict(volume: Volume, bundle: Bundle, *, progress: bool = True) -> Volume:
     config["inferer::progress"] = progress
     before, inferer, after = (config.get_parsed_content(k) for k in ("preprocessing", "inferer", "postprocessing"))
     network = torch.jit.load(str(bundle.model), map_location=(device := config.get_parsed_content("device"))).eval()
-    with torch.inference_mode():
+    # MONAI's bar goes to stderr, which a notebook shows in red: no learner should take it for an error.
+    with torch.inference_mode(), redirect_stderr(sys.stdout):
         sample = before({"image": to_tensor(volume)})
         sample["pred"] = inferer(sample["image"][None].to(device), network)[0].cpu()
         found = after(sample)["pred"]
