@@ -2,25 +2,32 @@
 # # 00 · The whole journey in five minutes
 #
 # **For whom:** a radiology resident who has never programmed. You only press ▶ (or Shift + Enter), cell by cell, and look.
+# Nobody needs to understand the code: it is there so that you see how little it takes.
 #
 # **Goals.** At the end you have
 # 1. looked at a real chest CT the way you do at work, in a notebook;
-# 2. let a small neural network find a nodule, and seen what else it took for one;
-# 3. measured the nodule and read what the guideline would do with that number;
+# 2. let a small neural network look for nodules, and judged whether to believe it;
+# 3. measured a nodule and read what the guideline would do with that number;
 # 4. written the result in the two forms that a PACS understands, a segmentation and a structured report;
 # 5. sent the study to an archive, let an application answer, and found the answer in the archive.
 #
-# **Minutes:** five to read; one to two for the computer.
+# **Minutes:** five to read and look; one for the computer, and one more the first time, for fetching the images.
+#
+# *Nothing here is for clinical use.*
 
 # %% [markdown]
 # ## The clinical question
 #
-# A 65-year-old man has had a chest CT with contrast for another reason. The archive holds the study, nobody has measured anything.
+# A 65-year-old man has had a chest CT with contrast for another reason. Nobody has measured anything yet. (The images are
+# a real patient's; the name, the age, the dates and the story are invented.)
 #
 # > **Is there a lung nodule, how large is it, and does that change what happens to the patient next?**
 #
-# The size decides: below 6 mm a nodule is usually left alone, above 8 mm someone has to act. So the size must be right,
-# it must arrive where the report is written, and it must belong to *this* patient. All of today's steps serve that.
+# Size comes first, then density, shape, growth, and the patient's risk. A solid nodule below 6 mm needs no routine
+# follow-up; above 8 mm, work-up is considered. So the size must be right, it must arrive where the report is written, and
+# it must belong to *this* patient. All the steps below serve that.
+#
+# Leave the next two lines as they are.
 
 # %% tags=["parameters"]
 stand_in = None  # None: the real CT, and a generated stand-in where it cannot be had
@@ -43,19 +50,20 @@ steps = rk.view.Stopwatch()
 with steps("Get the CT"):
     story = rk.data.story(stand_in=stand_in)
     header = pydicom.dcmread(story.files[0], stop_before_pixels=True)
-print(f"{story.title}: {len(story.files)} slices\n\n{story.source.attribution}\n")
+print(f"{story.title}: {len(story.files)} slices\n")
 for keyword in ("PatientID", "StudyDate", "Modality", "SliceThickness", "PixelSpacing", "StudyInstanceUID"):
     print(f"{keyword:>18}  {header[keyword].value}")
+print("\nThanks to:", story.source.attribution)
 
 # %% [markdown]
-# `StudyInstanceUID` is the study's name among all the studies of the world. **Remember how it ends**: whatever we produce
-# below must carry the same one, or no workstation will show it beside these images.
+# `StudyInstanceUID` is the study's worldwide unique number. **Remember how it ends**: whatever we produce below must carry
+# the same one, or no workstation will show it beside these images.
 #
 # ## 2 · Look
 #
 # Scroll with the wheel or the arrow keys, click to move the crosshair in all three planes, drag with the right mouse
-# button to change the window. Under the images it says what else there is. **Go through the lungs now, before you read
-# on.**
+# button to change the window; + and − zoom. The line under the images lists the other keys. **Go through the lungs now,
+# before you read on.**
 
 # %%
 with steps("Read the slices"):
@@ -65,7 +73,7 @@ rk.view.show(ct, title=story.title, preset="lung")
 # %% [markdown]
 # ### Predict, then run
 #
-# Have you found a nodule? In which lobe? How long is it, by eye, in millimetres? Set the slider to your guess first.
+# Have you found a nodule? In which lobe? How long is it, by eye? (The white bar is the scale.) Set the slider to your guess.
 
 # %%
 from ipywidgets import IntSlider
@@ -76,8 +84,8 @@ guess
 # %% [markdown]
 # ## 3 · Find the nodule
 #
-# The network is a small U-Net built with [MONAI](https://monai.io). It was trained on *other* people's CTs, into which
-# nodules of known shape had been put by a program. It has never seen this patient.
+# The network is a small U-Net, the usual kind for outlining things in images, built with [MONAI](https://monai.io). It was
+# trained on *other* people's CTs, into which a program had put nodules of known shape. It has never seen this patient.
 
 # %%
 with steps("Find the nodule"):
@@ -87,68 +95,77 @@ print(f"places inside the lungs that look like a nodule to the network: {nodules
 # %%
 nodule = rk.results.measure(nodules, label=1)
 names = {number: f"candidate {number}" for number in range(1, nodules.array.max() + 1)}
-rk.view.show(ct, nodules, names=names, title=story.title, preset="lung", at=nodule.centroid)
+rk.view.show(ct, nodules, names=names, title=story.title, preset="lung", at=nodule.centroid, zoom=2, opacity=0.15)
 
 # %% [markdown]
-# The largest one is number 1. If there are others, **they are for you to judge**: scroll to them. A vessel where it
-# branches, a scar, the edge of the diaphragm: a network reports what resembles its lessons, and does not know what a
-# vessel is. And if there is only one, ask yourself what it may have missed: nobody has shown it every nodule there is.
+# The largest one is number 1. **Do you believe it?** Press M to take the overlay away and back.
+#
+# If there are others, they are for you to judge: a vessel where it branches, a scar, the dome of the diaphragm. And if
+# there are none, that says little: when its recipe was tested on a CT held out, this network missed seven of nine nodules
+# below 12 mm. It finds what resembles its training examples.
 #
 # ## 4 · Measure
 #
-# The longest diameter is measured as you would with calipers: in the axial slice where it is longest, and at a right
-# angle to it the short one. The guideline wants their mean, rounded to the millimetre.
+# *Predict first: will the number change what you do? Below 6, 6 to 8, or above 8 mm?*
+#
+# The long diameter is measured as you would with calipers, in the axial slice where it is longest, and the short one at a
+# right angle to it. The guideline wants their mean, rounded to the millimetre, or the volume. (It also
+# allows the coronal and the sagittal plane, and asks for slices of 1.5 mm or less; these have 2.5 mm.)
 
 # %%
-print(f"volume          {nodule.volume_mm3 / 1000:6.1f} ml")
-print(f"long diameter   {nodule.long_axis_mm:6.1f} mm   (you guessed {guess.value} mm)")
+print(f"long diameter   {nodule.long_axis_mm:6.1f} mm   (your slider said {guess.value} mm)")
 print(f"short diameter  {nodule.short_axis_mm:6.1f} mm")
-print(f"mean diameter   {nodule.mean_diameter_mm:6.0f} mm\n")
-advice = rk.results.fleischner(nodule.mean_diameter_mm, risk="high")
-print(advice.text)
+print(f"mean diameter   {nodule.mean_diameter_mm:6.0f} mm")
+print(f"volume          {nodule.volume_mm3:6.0f} mm³ = {nodule.volume_mm3 / 1000:.1f} ml\n")
+advice = rk.results.fleischner(nodule.mean_diameter_mm, volume_mm3=nodule.volume_mm3, risk="high")
+print(advice.text, advice.limits, sep="\n\n")
 
 # %% [markdown]
-# That is the Fleischner Society's guideline of 2017 (see *Sources*). It speaks of a nodule found by chance in an adult of
-# 35 or more who has neither a known cancer nor a weakened immune system. Whether this is such a patient, no network can
-# tell you: **the decision remains yours.**
+# That is the Fleischner Society's guideline of 2017. What the computer did *not* decide: that the nodule is single, that it
+# is solid, and that the risk is high. Those three are **your** judgement, here from the age and the spiculated margin.
+#
+# A list of options is no plan either. At this size and shape few would wait three months: compare with earlier CTs, then
+# PET/CT, tissue, and the tumour board.
 #
 # ## 5 · Write it down so that a PACS understands
 #
-# A picture with a red blob is not a result: no one can measure in it, sort by it or follow it next year. DICOM has two
-# forms that hold. A **segmentation** (SEG) says which voxels; a **structured report** (SR, template TID 1500) says the
-# numbers, with units and codes. [highdicom](https://highdicom.readthedocs.io) writes both.
-#
-# You are the reader, and you have judged: only number 1 goes into your result.
+# A picture with a coloured blob is not a result: no one can measure in it, sort by it or follow it next year. DICOM has two
+# objects that do. A **segmentation** (SEG) says which voxels; a **structured report** (SR) says the numbers, with units
+# and codes. [highdicom](https://highdicom.readthedocs.io) writes both. Only number 1 goes into yours.
 
 # %%
 with steps("Write SEG and SR"):
-    accepted = nodules.with_array((nodules.array == 1).astype("uint8"))
-    seg = rk.results.write_segmentation(accepted, story.files)
+    seg = rk.results.write_segmentation(nodules, story.files, label=1)
     report = rk.results.write_report(nodule, story.files, seg)
 for result in (seg, report):
     print(f"{result.Modality:>4}  {result.SOPClassUID.name}, study …{result.StudyInstanceUID[-8:]}")
 
 # %% [markdown]
+# The report says that software measured and that nobody has verified it: to sign is for a person.
+#
 # ## 6 · Package it
 #
-# A hospital does not run notebooks. It runs packages that start, take a study, leave a result and stop. The standard form
-# is a *MAP*, an application package by MONAI Deploy. This one holds the same network and the same steps as above, with
-# one difference: nobody has judged yet, so it reports **every** place the network found, as candidates for a reader.
+# Routine work does not run in notebooks. It runs as a package that starts, takes a study, leaves a result and stops. One
+# open form of it is the *MAP*, MONAI Deploy's application package. This one holds the same network and the same steps as
+# above, with one difference: nobody has judged yet, so it reports **every** place that the network found, as candidates.
 
 # %%
 with steps("Build the package"):
     package = rk.deploy.build_map("../build/map/lung_nodule", overwrite=True)
-parts = {"etc": "what it is and needs", "opt/holoscan/app": "the steps", "opt/holoscan/models": "the network"}
+parts = {
+    "etc/holoscan": "says what it needs and gives",
+    "opt/holoscan/app": "the steps",
+    "opt/holoscan/models": "the network",
+}
 for part, meaning in parts.items():
-    print(f"{part}: {meaning}")
-    print(*(f"    {path.name}" for path in sorted((package / part).rglob("*.*"))[:6]), sep="\n")
+    print(f"{part:<20} {meaning:<29} {sum(path.is_file() for path in (package / part).rglob('*')):>3} files")
 
 # %% [markdown]
 # ## 7 · Send, wait, answer
 #
-# Now as in the hospital. We start an archive on this machine ([Orthanc](https://www.orthanc-server.com), where it is
-# installed), send it the study, wait until it calls the study complete, fetch the study from it, let the package work,
-# and send back what it wrote.
+# Now as it runs in a hospital. We start an archive on this machine ([Orthanc](https://www.orthanc-server.com), where it is
+# installed), send it the study, and wait until nothing more arrives: then it calls the study *stable*. The package fetches
+# the study from the archive, and what it writes goes back there.
 
 # %%
 archive = rk.pacs.open_archive(archive_kind)
@@ -168,16 +185,17 @@ with TemporaryDirectory() as folder:
         answer = rk.deploy.run_map(package, f"{folder}/in", f"{folder}/out")
     with steps("Send the result"):
         archive.send([path for path in answer.outputs if path.suffix == ".dcm"])
-print(
-    f"status: {answer.result['status']}, run by {answer.result['runner']}, {len(answer.result['findings'])} candidates"
-)
-print("files: ", ", ".join(path.name for path in answer.outputs))
+print(f"{answer.result['status']}, by {answer.result['runner']}; candidates: {len(answer.result['findings'])}")
+print("it wrote:", ", ".join(path.name for path in answer.outputs))
 
 # %% [markdown]
 # ## 8 · Is it there, and does it fit?
 #
+# *Predict: will the overlay from the archive lie exactly on the nodule?*
+#
 # Ask the archive, as a workstation would, for everything in this study. Then check what can go wrong and often does: the
-# wrong patient, another frame of reference, a segmentation that is shifted or upside down.
+# wrong patient, another frame of reference (the scanner's coordinate system), an overlay that is shifted or upside down.
+# `assert` stops here if anything is wrong.
 
 # %%
 with steps("Query and check"):
@@ -189,14 +207,15 @@ assert problems == [], problems
 
 # %%
 back = rk.results.read_segmentation(found["SEG"][0], like=ct)
-same_voxels = bool((back.array == nodules.array).all())
 assert {images[0].StudyInstanceUID for images in found.values()} == {header.StudyInstanceUID}
 assert found["SEG"][0].FrameOfReferenceUID == found["CT"][0].FrameOfReferenceUID
-assert back.geometry_equal(ct, tol=1e-3) and same_voxels
-print("The segmentation in the archive lies on the CT, voxel for voxel as the network drew it above.")
+assert back.geometry_equal(ct, tol=1e-3)
+assert (back.array == nodules.array).all()
+print("The segmentation in the archive lies on the CT, voxel for voxel as the network drew it in step 3.")
 
 # %%
-rk.view.show(ct, back, names=names, title=f"From the archive · {story.title}", preset="lung", at=nodule.centroid)
+title = f"From the archive · {story.title}"
+rk.view.show(ct, back, names=names, title=title, preset="lung", at=nodule.centroid, zoom=2, opacity=0.15)
 
 # %% [markdown]
 # This is the overlay that came **back from the archive**, not the one from above.
@@ -211,25 +230,26 @@ steps.chart()
 # ## Recap
 #
 # - The header ties everything together: same study, same frame of reference, same patient, from the scanner to the result.
-# - A network finds what resembles its training, no more and no less. Judging what it found is the reader's work.
-# - A number is only as good as its definition: longest axial diameter, mean of two, or volume lead to different rules.
+# - A network finds what resembles its training examples, and misses what does not. Judging it is the reader's work.
+# - A size needs its definition: which diameter, in which plane and window, on slices of what thickness.
 # - SEG and SR are results that an archive can find, sort and give back. A screenshot is not.
 # - A package does in the hospital what the notebook does here, and the same voxels come out: we checked.
 #
 # ## Try next
 #
-# - Set `risk="low"` in step 4 and run it again. What changes, and at which size would it change?
-# - Set `stand_in = True` at the top: a generated patient whose nodule is known exactly. How far off is the network?
-# - Look at the nodule in a soft-tissue window. Is it longer or shorter there, and which would you report?
-# - Notebook 01 opens one of these DICOM files byte by byte.
+# - In a new cell: `print(rk.results.fleischner(7, risk="low"))`. Try 5, 6, 8 and 9 mm, and the other risk. Where does it change?
+# - Press 1 in the viewer for the soft-tissue window. Is the nodule longer or shorter there? Which would you report?
+# - Set `stand_in = True` at the top and choose *Run ▸ Restart Kernel and Run All Cells*: a generated patient whose nodule
+#   has 6144 mm³, because a program drew it. How far off is the network, and what else does it take for a nodule?
 #
 # ## Sources
 #
-# - The images: the attribution is printed in step 1; licence and checksums are in `data/catalog.yaml`.
+# - The images: attribution in step 1; licence and checksums in `data/catalog.yaml`.
 # - MacMahon H, et al. Guidelines for Management of Incidental Pulmonary Nodules Detected on CT Images: From the Fleischner
-#   Society 2017. *Radiology* 2017;284:228–243.
+#   Society 2017. *Radiology* 2017;284:228–243, doi:10.1148/radiol.2017161659.
+# - Bankier AA, et al. Recommendations for Measuring Pulmonary Nodules at CT: A Statement from the Fleischner Society.
+#   *Radiology* 2017;285:584–600, doi:10.1148/radiol.2017162894.
 # - DICOM PS3.3 A.51 (Segmentation) and PS3.16 TID 1500 (Measurement Report), [dicomstandard.org](https://www.dicomstandard.org).
 # - MONAI Deploy: *MONAI Application Package*, version 1.0.
-# - How the network was trained, and where it fails: `data/bundles/lung_nodule/docs/README.md`.
-#
-# *Nothing here is for clinical use.*
+# - How the network was trained, what it is worth and where it fails: its
+#   [model card](../data/bundles/lung_nodule/docs/README.md).

@@ -14,8 +14,8 @@ from browser import open_notebook, run_notebook_in_browser
 from radkit.errors import RadkitError
 from radkit.lab import start
 
-# One worker runs all of these: two JupyterLabs with two browsers would be slower side by side.
-pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.xdist_group("browser")]
+# `--dist loadfile` keeps these in one worker: two JupyterLabs with two browsers would be slower side by side.
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
 NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
 WITH_VIEWS = [path for path in sorted(NOTEBOOKS.glob("*.ipynb")) if "rk.view.show(" in path.read_text("utf-8")]
 PLANES = ("axial", "coronal", "sagittal")

@@ -276,12 +276,12 @@ def test_reading_refuses_what_is_something_else(written, small_ct):
 @pytest.mark.parametrize(
     ("diameter", "volume_mm3", "risk", "says"),
     [
-        (5.4, None, "low", "5 mm: below 6 mm.*No routine follow-up"),
-        (5.4, 99, "high", "optional: CT at 12 months"),
-        (5.5, None, "low", "6 mm: 6 to 8 mm.*CT at 6 to 12 months; then consider CT at 18"),
+        (5.4, None, "low", "5 mm .below 6 mm.*no routine follow-up"),
+        (5.4, 99, "high", "optional follow-up: CT at 12 months"),
+        (5.5, None, "low", "6 mm .6 to 8 mm.*CT at 6 to 12 months; then consider CT at 18"),
         (8.4, 250, "high", "CT at 6 to 12 months; then CT at 18"),
-        (8.5, None, "low", "9 mm: above 8 mm.*CT at 3 months, PET/CT, or tissue sampling"),
-        (22.6, 6000, "high", "23 mm, 6000 mm³: above 8 mm.*CT at 3 months"),
+        (8.5, None, "low", "9 mm .above 8 mm.*CT at 3 months, PET/CT, or tissue sampling"),
+        (22.6, 6000, "high", "23 mm, 6000 mm³ .above 8 mm.*CT at 3 months"),
         (5.0, 100, "low", "6 to 8 mm.*disagree; the higher class"),
     ],
 )

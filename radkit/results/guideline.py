@@ -17,14 +17,14 @@ LIMITS = (
     "suppression; not for lung cancer screening, where Lung-RADS applies. Compare with an earlier scan first."
 )
 # By mean diameter in whole mm, or by volume.
-CLASSES = ("below 6 mm (below 100 mm³)", "6 to 8 mm (100 to 250 mm³)", "above 8 mm (above 250 mm³)")
+CLASSES = ("below 6 mm or 100 mm³", "6 to 8 mm or 100 to 250 mm³", "above 8 mm or 250 mm³")
 ADVICE = {
-    (0, "low"): "No routine follow-up.",
-    (0, "high"): "Follow-up is optional: CT at 12 months, the more so with a suspicious shape or in an upper lobe.",
+    (0, "low"): "no routine follow-up.",
+    (0, "high"): "optional follow-up: CT at 12 months, particularly with a suspicious shape or in an upper lobe.",
     (1, "low"): "CT at 6 to 12 months; then consider CT at 18 to 24 months.",
     (1, "high"): "CT at 6 to 12 months; then CT at 18 to 24 months.",
-    (2, "low"): "Consider CT at 3 months, PET/CT, or tissue sampling.",
-    (2, "high"): "Consider CT at 3 months, PET/CT, or tissue sampling.",
+    (2, "low"): "consider CT at 3 months, PET/CT, or tissue sampling.",
+    (2, "high"): "consider CT at 3 months, PET/CT, or tissue sampling.",
 }
 
 
@@ -67,7 +67,7 @@ def fleischner(
         guideline asks.
     risk : "low" or "high"
         Risk of cancer as the clinician judges it: smoking, age, family history, emphysema or fibrosis, spiculation, an
-        upper lobe. There is no default: the pixels do not know it.
+        upper lobe. There is no default: images tell it only in part.
     volume_mm3 : float, optional
         The volume. Where it points to a higher class than the diameter, the higher one counts, and the text says so.
     kind : "solid"
@@ -107,6 +107,6 @@ def fleischner(
     by_volume = by_diameter if volume_mm3 is None else (volume_mm3 >= 100) + (volume_mm3 > 250)
     rank = max(by_diameter, by_volume)
     size = f"{diameter} mm" if volume_mm3 is None else f"{diameter} mm, {volume_mm3:.0f} mm³"
-    doubt = "" if by_volume == by_diameter else " Diameter and volume disagree; the higher class was taken."
-    text = f"Single solid nodule, {size}: {CLASSES[rank]}, {risk} risk. {ADVICE[rank, risk]}{doubt}"
+    doubt = "" if by_volume == by_diameter else " Diameter and volume disagree; the higher class is taken here."
+    text = f"For a single solid nodule of {size} ({CLASSES[rank]}) at {risk} risk: {ADVICE[rank, risk]}{doubt}"
     return Recommendation(text, LIMITS, SOURCE)

@@ -161,7 +161,7 @@ class _Panel:
             edge |= labels != np.roll(labels, shift, axis)
         for label, colour in self.scene.colours.items():
             here = labels == label
-            for part, strength in ((here & ~edge, opacity), (here & edge, min(1.0, 2.5 * opacity))):
+            for part, strength in ((here & ~edge, opacity), (here & edge, 1.0)):
                 picture[part] = picture[part] * (1 - strength) + _rgb(colour) * strength
         return picture
 
@@ -175,7 +175,7 @@ class _Panel:
                 pen.line(line, fill=(255, 255, 255, 150), width=1)
         count = self.scene.array.shape[self.plane.through[0]]
         name = f"{self.plane.name} " if width > 300 else ""  # in a narrow place it would run into the letter
-        _outlined(pen, (8, 8), f"{name}{self.slice + 1}/{count}", "la", 17)
+        _padded(pen, (8, 8), f"{name}{self.slice + 1}/{count}", "la", 17)
         left, right, top, bottom = self.plane.letters
         for spot, letter, anchor in (
             ((8, height / 2), left, "lm"),
@@ -183,7 +183,7 @@ class _Panel:
             ((width / 2, 8), top, "ma"),
             ((width / 2, height - 8), bottom, "md"),
         ):
-            _outlined(pen, spot, letter, anchor, 24, bold=True)
+            _padded(pen, spot, letter, anchor, 24, bold=True)
         self._scale_bar(pen)
 
     def _scale_bar(self, pen: ImageDraw) -> None:
@@ -192,7 +192,7 @@ class _Panel:
         x, y = width - 10 - length * self.scale, height - 12
         for thick, colour in ((5, "#000000"), (3, TEXT)):
             pen.line((x, y, width - 10, y), fill=colour, width=thick)
-        _outlined(pen, ((x + width - 10) / 2, y - 5), f"{length} mm", "md", 16)
+        _padded(pen, ((x + width - 10) / 2, y - 5), f"{length} mm", "md", 16)
 
 
 def _legend(scene: Scene, voxel: Sequence[int], window: Sequence[float]) -> list[list[tuple[str, str]]]:
@@ -227,10 +227,13 @@ def _write_row(pen: ImageDraw, row: list[tuple[str, str]], y: float) -> None:
         x += _entry_width(colour, text)
 
 
-def _outlined(
+def _padded(
     pen: ImageDraw, spot: tuple[float, float], text: str, anchor: str, size: int, *, bold: bool = False
 ) -> None:
-    pen.text(spot, text, font=_font(size, bold=bold), fill=TEXT, anchor=anchor, stroke_width=2, stroke_fill="#000000")
+    font = _font(size, bold=bold)
+    left, top, right, bottom = pen.textbbox(spot, text, font=font, anchor=anchor)
+    pen.rectangle((left - 4, top - 3, right + 3, bottom + 3), fill="#000000")  # to be read on bone as on air
+    pen.text(spot, text, font=font, fill=TEXT, anchor=anchor)
 
 
 @cache

@@ -70,14 +70,14 @@ class Plane {
     if (data.labels) this.renderMask(data.labels, start, dx, dy);
   }
 
-  /** Paint each structure in its colour, its edge stronger than its inside. */
+  /** Paint each structure in its colour, its edge opaque. */
   renderMask(labels, start, dx, dy) {
     const [width, height] = this.count;
     const { opacity, colours } = this.view;
     const image = new ImageData(width, height);
     const pixels = new Uint32Array(image.data.buffer);
     const inside = Math.round(255 * opacity) << 24;
-    const edge = Math.round(255 * Math.min(1, 2.5 * opacity)) << 24;
+    const edge = 255 << 24;
     for (let row = 0, out = 0; row < height; row++) {
       for (let column = 0, at = start + row * dy; column < width; column++, at += dx, out++) {
         const label = labels[at];
