@@ -57,7 +57,7 @@ def monai() -> Finding:
     if child.returncode == 0:
         return Finding("MONAI", True, f"{child.stdout.strip()} imports")
     last = "".join(child.stderr.strip().splitlines()[-1:])
-    return Finding("MONAI", False, f"{last}; try: python -m radkit.deploy.cuda_runtime")
+    return Finding("MONAI", False, f"{last}; try: python -m radkit.cuda_runtime")
 
 
 def archive() -> Finding:

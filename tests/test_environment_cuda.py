@@ -83,7 +83,7 @@ def link(site: Path) -> subprocess.CompletedProcess[str]:
     code = f"""
 import sys
 sys.path[:0] = [{str(site)!r}, {str(REPOSITORY)!r}]
-from radkit.deploy.cuda_runtime import link_cuda_runtime
+from radkit.cuda_runtime import link_cuda_runtime
 print(link_cuda_runtime())
 """
     return subprocess.run([sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True)

@@ -104,7 +104,7 @@ def install_packages(python: Path, purpose: str, torch: str) -> bool:
         raise SetupError(f"pip could not install the packages.\n{tail()}\nThe whole story is in build/{LOG.name}.")
     # Holoscan makes its links at the first start of Python, and MONAI wants the CUDA runtime library to be found.
     run([str(python), "-c", "pass"])
-    if run([str(python), "-m", "radkit.deploy.cuda_runtime"]) != 0:
+    if run([str(python), "-m", "radkit.cuda_runtime"]) != 0:
         raise SetupError(f"the CUDA runtime library could not be linked.\n{tail()}")
     stamp.write_text(f"{wanted.hexdigest()} {torch} {extras}\n")
     return True

@@ -212,7 +212,7 @@ COPY requirements.txt /tmp/requirements.txt
 RUN python3 -m pip install --no-cache-dir -r /tmp/requirements.txt && rm /tmp/requirements.txt
 COPY etc/ /etc/
 COPY opt/ /opt/
-RUN cd /opt/holoscan/app && python3 -m radkit.deploy.cuda_runtime && python3 -m compileall -q /opt/holoscan/app
+RUN cd /opt/holoscan/app && python3 -m radkit.cuda_runtime && python3 -m compileall -q /opt/holoscan/app
 COPY --chown=1000:1000 var/ /var/
 ENV {settings}
 WORKDIR /var/holoscan

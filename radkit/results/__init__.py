@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import Any
+from .checks import check
+from .guideline import fleischner
+from .measurement import Measurement, measure
+from .report import read_report, write_report
+from .segmentation import read_segmentation, write_segmentation
 
-# Which module a name comes from. No module bears the name of a function: once imported, it would take its place here.
-_HOME = {
-    "Measurement": "measurement",
-    "measure": "measurement",
-    "fleischner": "guideline",
-    "write_segmentation": "segmentation",
-    "read_segmentation": "segmentation",
-    "write_report": "report",
-    "read_report": "report",
-    "check": "checks",
-}
 __all__ = [
     "Measurement",
     "check",
@@ -26,13 +18,3 @@ __all__ = [
     "write_report",
     "write_segmentation",
 ]
-
-
-def __getattr__(name: str) -> Any:
-    if name in _HOME:
-        return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it has {', '.join(__all__)}")
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})

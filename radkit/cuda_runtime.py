@@ -2,7 +2,7 @@
 
 holoscan links to ``libcudart.so.13`` even where nothing runs on a GPU, and ``import monai`` imports holoscan as soon as
 MONAI Deploy is installed. The package nvidia-cuda-runtime brings the library, but to no place where the loader looks;
-holoscan's own ``lib`` folder is one. Run once after installing: ``python -m radkit.deploy.cuda_runtime``. It needs the
+holoscan's own ``lib`` folder is one. Run once after installing: ``python -m radkit.cuda_runtime``. It needs the
 standard library alone, and imports neither package, as that is what fails.
 """
 
@@ -12,7 +12,7 @@ import os
 from importlib.util import find_spec
 from pathlib import Path
 
-from ..errors import DeployError
+from .errors import DeployError
 
 LIBRARY = "libcudart.so.13"
 
