@@ -82,11 +82,11 @@ def failure(executed: Path, stderr: str) -> str:
     """Return the cell and the error that stopped a notebook, in one line."""
     nbformat = optional("nbformat")
     cells = nbformat.read(executed, as_version=4).cells if executed.exists() else []
-    for number, cell in enumerate(cells):
+    for cell in cells:
         for output in cell.get("outputs", []):
             if output.output_type == "error":
-                first = next((line for line in cell.source.splitlines() if line.strip()), "")
-                return f"cell {number} ({cell.get('id', '')}: {first.strip()}): {output.ename}: {output.evalue}"
+                first = next((line.strip() for line in cell.source.splitlines() if line.strip()), "")
+                return f"cell [{cell.execution_count}] ({cell.id}: {first}): {output.ename}: {output.evalue}"
     return "papermill: " + " ".join(stderr.strip().splitlines()[-1:])
 
 
