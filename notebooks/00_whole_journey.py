@@ -222,7 +222,7 @@ rk.view.show(ct, back, names=names, title=title, preset="lung", at=nodule.centro
 #
 # ## 9 · Where did the time go?
 
-# %% tags=["seconds"]
+# %%
 archive.close()
 steps.chart()
 

@@ -49,15 +49,12 @@ def place():
 
 def printed(notebook: nbformat.NotebookNode) -> str:
     """Return what is left to read in the outputs, but for the seconds, which differ from run to run."""
-    text = "\n".join(
-        output.get("text", "") or output.get("data", {}).get("text/plain", "")
-        for cell in notebook.cells
-        if cell.cell_type == "code" and "seconds" not in cell.metadata.get("tags", [])
-        for output in cell.outputs
-        if output.get("name") != "stderr"
-    )
-    lines = [line.rpartition("\r")[2].strip() for line in text.splitlines()]  # what a progress bar overwrote is gone
-    return "\n".join(re.sub(r"\d+\.\d s\b", "… s", line) for line in lines if line and "%|" not in line)
+    outputs = [
+        output for cell in notebook.cells for output in cell.get("outputs", []) if output.get("name") != "stderr"
+    ]
+    text = "".join(output.get("text") or output.data["text/plain"] + "\n" for output in outputs)
+    lines = [line.rpartition("\r")[2].strip() for line in text.split("\n")]  # a progress bar overwrites its own line
+    return re.sub(r"\d+\.\d s\b", "… s", "\n".join(line for line in lines if "%|" not in line))
 
 
 def test_there_is_a_notebook_for_every_source():
