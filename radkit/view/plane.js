@@ -154,9 +154,10 @@ class Plane {
       pen.stroke();
     }
     const write = (text, at, down, align, baseline, font) => {
-      Object.assign(pen, { textAlign: align, textBaseline: baseline, font, lineJoin: "round", lineWidth: 4 });
-      pen.strokeStyle = "#000";
-      pen.strokeText(text, at, down);
+      Object.assign(pen, { textAlign: align, textBaseline: baseline, font, fillStyle: "#000" });
+      const box = pen.measureText(text); // on a pad, to be read on bone as on air
+      const [left, top] = [at - box.actualBoundingBoxLeft - 3, down - box.actualBoundingBoxAscent - 3];
+      pen.fillRect(left, top, at + box.actualBoundingBoxRight + 3 - left, down + box.actualBoundingBoxDescent + 3 - top);
       pen.fillStyle = "#f2f5f8";
       pen.fillText(text, at, down);
     };
