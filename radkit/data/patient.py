@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from .ct import GENERATED, write_ct_series
 from .sources import cache_folder, find_source
 from .volumes import read
 
-VERSION = 1  # raise it when the header or the writer changes: the series is then written anew
+VERSION = 1  # raise it when the writer changes: the series is then written anew
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,8 @@ def story(*, stand_in: bool | None = None) -> Story:
     """
     source = fetch("chest-ct", stand_in=stand_in)
     made_of = f"stand-in-{standins.VERSION}" if source.stand_in else f"real-{find_source(source.name).sha256[:8]}"
-    folder = cache_folder() / "story" / f"{made_of}-{VERSION}"
+    header = hashlib.sha256(repr(_header(source)).encode()).hexdigest()[:8]  # another catalog, another header
+    folder = cache_folder() / "story" / f"{made_of}-{header}-{VERSION}"
     if not folder.is_dir():
         _write(source, folder)
     return Story(folder, sorted(folder.glob("*.dcm")), source.title, source.stand_in, source)
