@@ -23,6 +23,7 @@ LOG = ROOT / "build" / "setup.log"
 # What Debian's packages bring, and the command by which each is known to be there.
 APT = {"lab": {"orthanc": "Orthanc", "orthanc-dicomweb": ""}}
 APT["test"] = {**APT["lab"], "dicom3tools": "dciodvfy", "dcmtk": "storescu", "chromium": "chromium"}
+ONE_APT = threading.Lock()
 DICOMWEB = ("/usr/share/orthanc/plugins/libOrthancDicomWeb.so", "/usr/lib/orthanc/libOrthancDicomWeb.so")
 
 
@@ -80,7 +81,7 @@ def venv_command(venv: Path) -> list[str]:
     if importlib.util.find_spec("ensurepip"):
         return [sys.executable, "-m", "venv", str(venv)]
     package = f"python3.{sys.version_info.minor}-venv"
-    if apt_works() and run(["apt-get", "update"]) == 0 and run(["apt-get", "install", "-y", package]) == 0:
+    if apt_works() and apt_install([package]):
         return [sys.executable, "-m", "venv", str(venv)]
     if run([sys.executable, "-m", "pip", "install", "--target", str(LOG.parent / "virtualenv"), "virtualenv"]) == 0:
         return ["env", f"PYTHONPATH={LOG.parent / 'virtualenv'}", sys.executable, "-m", "virtualenv", str(venv)]
@@ -126,10 +127,7 @@ def install_system_packages(purpose: str) -> None:
         return
     if apt_works():
         say(f"from Debian: {' '.join(missing)}")
-        # Without a policy a fresh Orthanc starts a service of its own; radkit starts one when a notebook asks for it.
-        environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
-        run(["apt-get", "update"], env=environment)
-        if run(["apt-get", "install", "-y", "--no-install-recommends", *missing], env=environment) == 0:
+        if apt_install(missing):
             if "orthanc" in missing and shutil.which("systemctl"):
                 run(["systemctl", "disable", "--now", "orthanc"])
             return
@@ -137,8 +135,18 @@ def install_system_packages(purpose: str) -> None:
     say(f"not installed here: {', '.join(missing)}. To have it: sudo apt-get install {' '.join(missing)}.{stand_in}")
 
 
+def apt_install(packages: list[str]) -> bool:
+    """Install Debian packages, one caller at a time; tell whether it worked."""
+    # A fresh Orthanc would start a service of its own; radkit starts one when a notebook asks for it.
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
+    with ONE_APT:
+        run(["apt-get", "update"], env=environment)
+        return run(["apt-get", "install", "-y", "--no-install-recommends", *packages], env=environment) == 0
+
+
 def is_there(command: str) -> bool:
-    return shutil.which(command) is not None if command else any(Path(path).exists() for path in DICOMWEB)
+    path = os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin"))  # where Debian keeps Orthanc, for root's eyes
+    return shutil.which(command, path=path) is not None if command else any(Path(file).exists() for file in DICOMWEB)
 
 
 def apt_works() -> bool:
@@ -152,31 +160,33 @@ def fetch_starter_data(python: Path) -> None:
 
 
 def run(command: list[str], *, watch: str = "", env: dict[str, str] | None = None) -> int:
-    """Run a command with its output in the log; with ``watch``, keep one line on the screen moving."""
+    """Run a command with its output in the log; with ``watch``, keep a line on the screen moving."""
     with LOG.open("a", encoding="utf-8") as log:
         log.write(f"$ {' '.join(command)}\n")
         pipe = subprocess.PIPE
         child = subprocess.Popen(command, cwd=ROOT, env=env, text=True, stdout=pipe, stderr=subprocess.STDOUT)
         assert child.stdout is not None
-        started, packages = time.monotonic(), 0
+        stage, ended = ["starting"], threading.Event()
+        if watch:
+            threading.Thread(target=show_progress, args=(watch, stage, ended), daemon=True).start()
+        packages = 0
         for line in child.stdout:
             log.write(line)
             packages += line.startswith(("Collecting ", "Requirement already"))
-            if watch:
-                progress(watch, line, packages, time.monotonic() - started)
-        if watch and sys.stdout.isatty():
-            print()
+            done = line.startswith("Installing collected")
+            stage[0] = "unpacking them, the longest part" if done else f"{packages} found"
+        ended.set()
         return child.wait()
 
 
-def progress(watch: str, line: str, packages: int, seconds: float) -> None:
-    """Keep one line moving on a terminal; in a log, print one now and then."""
-    doing = "unpacking them, the longest part" if line.startswith("Installing collected") else f"{packages} found"
-    text = f"radkit set-up · {watch}: {doing} · {seconds:.0f} s"
-    if sys.stdout.isatty():
-        print(f"\r{text:<78}", end="", flush=True)
-    elif line.startswith("Installing collected") or (packages % 50 == 1 and line.startswith("Collecting")):
-        print(text, flush=True)
+def show_progress(what: str, stage: list[str], ended: threading.Event) -> None:
+    """Say every second on a terminal, and every 20 seconds in a log, how far it is; pip is silent while it unpacks."""
+    started, terminal = time.monotonic(), sys.stdout.isatty()
+    while not ended.wait(1 if terminal else 20):
+        text = f"radkit set-up · {what}: {stage[0]} · {time.monotonic() - started:.0f} s"
+        print(f"\r{text:<78}" if terminal else text, end="" if terminal else "\n", flush=True)
+    if terminal:
+        print()
 
 
 def tail(lines: int = 12) -> str:
