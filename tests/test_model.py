@@ -8,6 +8,7 @@ import subprocess
 import sys
 from itertools import permutations
 from pathlib import Path
+from zipfile import ZipFile
 
 import numpy as np
 import pytest
@@ -224,3 +225,8 @@ def test_the_recipe_gives_the_same_weights_twice(tmp_path: Path) -> None:
         train(folder, cases=[Case(volume)])
         weights.append(torch.load(folder / "models" / "model.pt", weights_only=True))
     assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
+
+
+def test_the_torchscript_holds_no_path_of_the_machine_that_made_it() -> None:
+    with ZipFile(load_bundle().model) as parts:
+        assert not [name for name in parts.namelist() if b"site-packages" in parts.read(name)]

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from io import BytesIO
 from itertools import permutations, product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from zipfile import ZipFile
 
 import click
 import numpy as np
@@ -119,7 +121,12 @@ def _write(network: Module, folder: Path) -> None:
     torch = optional("torch")
     folder.mkdir(parents=True, exist_ok=True)
     torch.save(network.state_dict(), folder / "model.pt")
-    torch.jit.save(torch.jit.script(network), str(folder / "model.ts"))
+    torch.jit.save(torch.jit.script(network), script := BytesIO())
+    # Without the notes for a debugger, which hold the paths of the machine it was made on.
+    with ZipFile(script) as whole, ZipFile(folder / "model.ts", "w") as kept:
+        for part in whole.infolist():
+            if not part.filename.endswith(".debug_pkl"):
+                kept.writestr(part, whole.read(part))
 
 
 @click.command(help=__doc__)
