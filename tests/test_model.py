@@ -228,5 +228,5 @@ def test_the_recipe_gives_the_same_weights_twice(tmp_path: Path) -> None:
 
 
 def test_the_torchscript_holds_no_path_of_the_machine_that_made_it() -> None:
-    with ZipFile(load_bundle().model) as parts:
+    with ZipFile(rk.model.load_bundle().model) as parts:
         assert not [name for name in parts.namelist() if b"site-packages" in parts.read(name)]
