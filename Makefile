@@ -24,12 +24,12 @@ lab: setup-lab  ## set everything up and open the first notebook in JupyterLab (
 test: setup-test  ## everything: ruff, mypy, pytest, every notebook through papermill
 	$(RUN)/ruff check . && $(RUN)/ruff format --check .
 	$(RUN)/mypy
-	$(PARALLEL) $(RUN)/python -m pytest -n 2 --dist loadfile
+	$(PARALLEL) $(RUN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 check: setup-test  ## the two-minute subset for working
 	$(RUN)/ruff check . && $(RUN)/ruff format --check .
 	$(RUN)/mypy
-	$(PARALLEL) $(RUN)/python -m pytest -n 2 --dist loadfile -q -m "not slow and not browser"
+	$(PARALLEL) $(RUN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -q -m "not slow and not browser"
 
 tour: setup-lab  ## run the whole series headless, two notebooks at a time, and write build/tour/index.html
 	@$(RUN)/radkit tour
