@@ -14,6 +14,7 @@ from .errors import MissingDependency
 
 # Which extra of pyproject.toml brings a package, by the name it is imported under.
 EXTRAS = {
+    "PIL": "view",
     "anywidget": "view",
     "dicomweb_client": "pacs",
     "holoscan": "deploy",
@@ -24,9 +25,11 @@ EXTRAS = {
     "matplotlib": "view",
     "monai": "model",
     "nbconvert": "lab",
+    "nbformat": "lab",
     "papermill": "lab",
     "pynetdicom": "pacs",
     "torch": "model",
+    "traitlets": "view",
 }
 
 

@@ -9,16 +9,19 @@ import signal
 import subprocess
 import sys
 import time
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, packages_distributions, requires, version
 from pathlib import Path
 
 import numpy as np
 import pytest
 from highdicom import Volume
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 from pydicom import Dataset, dcmread
 
 import radkit as rk
 from radkit.data.ct import write_ct_series
+from radkit.deploy.package import REQUIREMENTS
 from radkit.deploy.pipeline import RULES, Case, choose_series, deliver
 from radkit.errors import DeployError, DicomError
 
@@ -381,3 +384,18 @@ def test_a_delivery_that_fails_leaves_no_half_of_it(tmp_path, bundle):
     with pytest.raises(Exception):  # noqa: B017 whatever pydicom raises
         deliver(case, tmp_path / "out")
     assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_the_packed_application_starts_with_nothing_but_its_requirements():
+    """In an image there is nothing else: here, every package that the requirements do not bring is blocked."""
+    brought, waiting = set(), [canonicalize_name(name) for name in REQUIREMENTS]
+    while waiting:
+        if (name := waiting.pop()) not in brought:
+            brought.add(name)
+            needs = map(Requirement, requires(name) or [])
+            waiting += [canonicalize_name(n.name) for n in needs if not n.marker or n.marker.evaluate({"extra": ""})]
+    homes = packages_distributions()
+    others = {module for module in homes if not brought & {canonicalize_name(home) for home in homes[module]}}
+    code = f"import sys; sys.modules |= dict.fromkeys({others - {'radkit'}}); import radkit.deploy.pipeline"
+    child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert child.returncode == 0 and "requests" in others, child.stderr

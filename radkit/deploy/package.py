@@ -50,10 +50,12 @@ REQUIREMENTS = (
     "monai",
     "numpy",
     "pydicom",
+    "pylibjpeg",
     "pylibjpeg-openjpeg",
     "pyyaml",
     "scipy",
     "torch",
+    "tqdm",
 )
 SDK_REQUIREMENTS = (f"{SDK}=={SDK_VERSION}", "holoscan-cu13==4.6.0", "nvidia-cuda-runtime==13.0.96")
 
