@@ -42,6 +42,10 @@ class ModelError(RadkitError):
     """A bundle is incomplete, or a model was fed what it was not made for."""
 
 
+class CheckError(RadkitError):
+    """An exercise, or the answer to one of its questions, is not written as it should be."""
+
+
 class ArchiveError(RadkitError):
     """An archive did not do what it was asked to."""
 

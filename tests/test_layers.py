@@ -8,7 +8,7 @@ from pathlib import Path
 PACKAGE = Path(__file__).resolve().parents[1] / "radkit"
 FLOORS = [
     {"errors"},
-    {"_optional", "cuda_runtime"},
+    {"_optional", "cuda_runtime", "_assets", "_download"},
     {"dicom", "evaluate"},
     {"data", "view", "results"},
     {"model", "pacs"},
