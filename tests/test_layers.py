@@ -1,6 +1,7 @@
 """The floors of the house: a module imports only from the floors below its own (the design's table)."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -77,3 +78,8 @@ def test_a_room_has_at_most_eight_public_names():
     code = "import radkit as rk; print({r: len(getattr(rk, r).__all__) for r in rk._ROOMS})"
     counts = ast.literal_eval(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout)
     assert counts and max(counts.values()) <= 8, counts
+
+
+def test_the_phantoms_know_nothing_of_radkit():
+    sources = [path.read_text() for path in (PACKAGE.parent / "radkit_phantoms").glob("*.py")]
+    assert sources and not any(re.search(r"^\s*(from|import) radkit\b", text, re.M) for text in sources)

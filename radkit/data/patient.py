@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import standins
 from .cache import Fetched, _writing, fetch
 from .ct import GENERATED, write_ct_series
 from .sources import cache_folder, find_source
@@ -56,6 +55,8 @@ def story(*, stand_in: bool | None = None) -> Story:
     DataError
         If the CT cannot be had and `stand_in` is False.
     """
+    from . import standins
+
     source = fetch("chest-ct", stand_in=stand_in)
     made_of = f"stand-in-{standins.VERSION}" if source.stand_in else f"real-{find_source(source.name).sha256[:8]}"
     header = hashlib.sha256(repr(_header(source)).encode()).hexdigest()[:8]  # another catalog, another header

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from .phantom import along_ray
+from .canvas import along_ray
 
 FALSE_LUMEN, LUNGS = 150, (10, 11, 12, 13, 14)
 BODY, FAT, OTHER = 201, 202, 203  # above 200: no structure of the scheme, only a place to draw in

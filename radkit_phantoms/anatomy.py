@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .bodyplan import BODY, FALSE_LUMEN, FAT, LUNGS, OTHER, along, cavity, diaphragm, oval, spine_front
-from .phantom import EVERYWHERE, Canvas, Point, Shape
+from .canvas import EVERYWHERE, Canvas, Point, Shape
 from .skeleton import draw_ribs, draw_shoulder, draw_spine, draw_sternum
 
 

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .bodyplan import BODY, DISCS, FAT, RIB_DROP, RIB_SWEEP, along, cavity, oval, spine_front
-from .phantom import Box, Canvas
+from .canvas import Box, Canvas
 
 
 def draw_ribs(canvas: Canvas, side: int, first: int) -> None:
