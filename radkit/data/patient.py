@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .cache import Fetched, _writing, fetch
+from .._assets.store import writing
+from .cache import Fetched, fetch
 from .ct import GENERATED, write_ct_series
 from .sources import cache_folder, find_source
 from .volumes import read
@@ -69,7 +70,7 @@ def story(*, stand_in: bool | None = None) -> Story:
 def _write(source: Fetched, folder: Path) -> None:
     """Write the series beside its place and move it there when it is whole, so that no half of it is ever seen."""
     part = folder.with_name(f"{folder.name}.part")
-    with _writing(find_source(source.name), part):
+    with writing(find_source(source.name), part):
         if folder.is_dir():  # another process was faster
             return
         shutil.rmtree(part, ignore_errors=True)  # of a process that was killed

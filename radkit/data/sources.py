@@ -3,54 +3,12 @@
 from __future__ import annotations
 
 import os
-import re
-from dataclasses import dataclass, fields
-from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
 
-import yaml
-
+from .._assets.sources import ROOT, Source, cache_folder, find, read_sources
 from ..errors import DataError
 
-_ROOT = Path(__file__).resolve().parents[2]
-# Names become paths in the cache, so each part starts with a letter or digit: no "..", no absolute path, no drive.
-_PART = r"[A-Za-z0-9][\w.+-]*"
-
-
-@dataclass(frozen=True)
-class Source:
-    """One entry of the catalog: some files of one pinned archive on the package index.
-
-    Attributes
-    ----------
-    name, title : str
-        What :func:`fetch` calls it, and what a picture of it is labelled with.
-    shows : str
-        What there is to see, in the words of a radiology report.
-    package, version, archive : str
-        Where it is: the archive's file name on the index page of the package.
-    size : int
-        Size of the archive, bytes.
-    sha256 : str
-        Checksum of the archive.
-    licence, attribution : str
-        What may be done with it, and whom to name.
-    files : dict of str to (str, str)
-        Path in the cache to (member of the archive, sha256 of that member).
-    """
-
-    name: str
-    title: str
-    shows: str
-    package: str
-    version: str
-    archive: str
-    size: int
-    sha256: str
-    licence: str
-    attribution: str
-    files: dict[str, tuple[str, str]]
+__all__ = ["Source", "cache_folder", "catalog", "find_source"]
 
 
 def catalog() -> dict[str, Source]:
@@ -66,62 +24,16 @@ def catalog() -> dict[str, Source]:
     DataError
         If there is no such file, or an entry lacks something; the message names the entry and the field.
     """
-    path = Path(os.environ.get("RADKIT_CATALOG") or _ROOT / "data" / "catalog.yaml")
+    path = Path(os.environ.get("RADKIT_CATALOG") or ROOT / "data" / "catalog.yaml")
     try:
-        entries = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return read_sources(path)
     except FileNotFoundError:
         raise DataError(
             f"There is no catalog at {path}. Install radkit from a checkout (pip install -e .), "
             "or name a catalog of your own in RADKIT_CATALOG."
         ) from None
-    except yaml.YAMLError as error:
-        raise DataError(f"{path} is not YAML: {error}") from error
-    return {str(name): _source(str(name), entry) for name, entry in (entries or {}).items()}
 
 
 def find_source(name: str) -> Source:
     """Return one entry of the catalog, or raise a DataError that lists the names there are."""
-    known = catalog()
-    if name in known:
-        return known[name]
-    near = get_close_matches(name, known, n=1)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
-    raise DataError(f"The catalog has no source {name!r}.{hint} It has: {', '.join(known)}.")
-
-
-def cache_folder() -> Path:
-    """Return the cache: ``RADKIT_CACHE``, else ``data/cache`` of a checkout, else the user's cache folder."""
-    if named := os.environ.get("RADKIT_CACHE"):
-        return Path(named).expanduser().absolute()
-    if (_ROOT / "data" / "catalog.yaml").is_file():
-        return _ROOT / "data" / "cache"
-    from platformdirs import user_cache_path
-
-    return user_cache_path("radkit")
-
-
-def _source(name: str, entry: Any) -> Source:
-    """Check one entry: fetching trusts it afterwards."""
-    wanted = {field.name for field in fields(Source)} - {"name"}
-    found = set(entry) if isinstance(entry, dict) else set()
-    if wrong := wanted ^ found:
-        raise DataError(
-            f"Catalog entry {name!r}: a source has the fields {', '.join(sorted(wanted))}; "
-            f"missing or unknown: {', '.join(sorted(map(str, wrong)))}."
-        )
-    try:
-        files = {str(path): (str(file["member"]), str(file["sha256"])) for path, file in entry["files"].items()}
-        size = int(entry["size"])
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise DataError(
-            f"Catalog entry {name!r}: size is a number of bytes, and files maps each path to a member and its sha256 "
-            f"({type(error).__name__}: {error})."
-        ) from error
-    for path in (name, str(entry["archive"]), *files):
-        if not re.fullmatch(f"{_PART}(/{_PART})*", path):
-            raise DataError(f"Catalog entry {name!r}: {path!r} is not a plain relative path inside the cache.")
-    for checksum in (str(entry["sha256"]), *(checksum for _, checksum in files.values())):
-        if not re.fullmatch("[0-9a-f]{64}", checksum):
-            raise DataError(f"Catalog entry {name!r}: {checksum!r} is not a sha256 (64 hexadecimal digits).")
-    text = {key: str(value) for key, value in entry.items() if key not in ("size", "files")}
-    return Source(name=name, size=size, files=files, **text)
+    return find(name, catalog(), "The catalog")

@@ -12,7 +12,8 @@ from urllib.request import url2pathname
 import requests
 from tqdm import tqdm
 
-from ..errors import SourceUnreachable
+from radkit.errors import SourceUnreachable
+
 from .sources import Source
 
 _TIMEOUT = (10, 30)  # seconds to connect, and between two pieces of an answer

@@ -1,0 +1,44 @@
+"""Parts of radkit that others made and that come from a package index when they are first needed: a model, a viewer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from radkit.errors import SourceUnreachable
+
+from .sources import ROOT, Source, find, read_sources
+from .store import ensure
+
+TABLE = ROOT / "data" / "assets.yaml"
+
+
+def assets() -> dict[str, Source]:
+    """Read which parts there are: ``data/assets.yaml``."""
+    return read_sources(TABLE)
+
+
+def asset(name: str, *, progress: bool = True) -> Path:
+    """Return the folder that holds a part, fetched if it is not in the cache, each file with the sha256 promised.
+
+    Parameters
+    ----------
+    name
+        "text-detector" (``det.onnx``) or "itk-vtk-viewer".
+    progress
+        Show what is being downloaded.
+
+    Raises
+    ------
+    SourceUnreachable
+        If its index does not answer or hold it; the message says what to do.
+    DataError
+        If there is no such part, the index serves other bytes, or the cache cannot be written.
+    """
+    known = assets()
+    source = find(name, known, TABLE.name)
+    try:
+        return ensure(source, known.values(), progress=progress)
+    except SourceUnreachable as error:
+        raise SourceUnreachable(
+            f"{error}. {source.remedy}, or copy the folder data/cache/{name} from a machine that has it."
+        ) from error
