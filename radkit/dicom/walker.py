@@ -1,0 +1,171 @@
+"""A small walker over the bytes of a DICOM file: the parts of PS3.5 section 7 that nearly every file keeps to.
+
+A file is a preamble of 128 bytes, ``DICM``, the file meta information, then data elements one after the other, in
+ascending order of their tags. An element is a tag (group and element, two bytes each), in explicit syntaxes two letters
+for the value representation (VR), a length, and that many bytes of value. Whoever knows the length steps from element
+to element without looking at a value: that is why this is fast. Only a sequence of undefined length has to be walked
+through to find its end.
+
+The walker knows little endian, explicit and implicit. For whatever it does not know for certain it answers ``None``,
+and the caller asks pydicom.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from functools import lru_cache
+from pathlib import Path
+from struct import Struct, error
+from typing import NamedTuple
+
+from pydicom.datadict import dictionary_VR
+
+EXPLICIT, IMPLICIT, LENGTH = Struct("<HH2sH").unpack_from, Struct("<HHI").unpack_from, Struct("<I").unpack_from
+SHORT = frozenset(b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US".split())  # a length of two bytes
+LONG = frozenset(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())  # two bytes of nothing, then a length of four
+UNDEFINED = 0xFFFFFFFF
+ITEM, END_OF_ITEM, END_OF_SEQUENCE = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
+PIXELS = frozenset((0x7FE00008, 0x7FE00009, 0x7FE00010))  # floats, doubles, integers
+DEPTH = 16  # sequences within sequences
+
+IMPLICIT_SYNTAX = "1.2.840.10008.1.2"
+# Big endian and deflated; every other syntax of the standard is explicit little endian (PS3.5 A.4).
+UNKNOWN = frozenset(IMPLICIT_SYNTAX + end for end in (".2", ".1.99", ".4.95", ".4.205"))
+
+
+class Found(NamedTuple):
+    """What a walk has found.
+
+    ``values`` holds the raw bytes of the wanted elements that are there, by tag. ``pixels`` is the offset of the value
+    of the pixel data in the file (``None``: there is none) and ``length`` its length by the header (``None``:
+    encapsulated); whether the file is that long is for the caller to check.
+    """
+
+    syntax: str
+    values: dict[int, bytes]
+    pixels: int | None
+    length: int | None
+
+
+class _Unsure(Exception):
+    """The bytes are not of the plain kind that the walker knows."""
+
+
+def walk_file(path: str | Path, wanted: Collection[int]) -> Found | None:
+    """Walk over the beginning of a file, as ``walk`` does; no more of it is read than needed."""
+    with Path(path).open("rb", buffering=0) as file:
+        data = b""
+        for most in (1 << 14, 1 << 21):
+            data += file.read(most)
+            whole = len(data) < most
+            if (found := walk(data, wanted, whole=whole)) is not None or whole:
+                return found
+    return None
+
+
+def walk(data: bytes, wanted: Collection[int], *, whole: bool = True) -> Found | None:
+    """Find elements of the top level, and the pixel data, in the bytes of a DICOM file.
+
+    Parameters
+    ----------
+    data
+        The file from its first byte on, as far as the pixel data at least.
+    wanted
+        Tags of the data set such as ``0x00280010``. A sequence comes as the bytes of its items.
+    whole
+        Whether ``data`` ends where the file does; where it does not, pixel data must be found.
+
+    Returns
+    -------
+    Found or None
+        ``None`` if anything about the bytes is not certain: another syntax, a VR that the standard does not know or
+        not for that tag, tags out of order, a length past the end.
+    """
+    try:
+        return _walk(data, wanted, whole)
+    except (_Unsure, error, ValueError):
+        return None
+
+
+def _walk(data: bytes, wanted: Collection[int], whole: bool) -> Found:
+    syntax, at = _file_meta(data)
+    implicit, last = syntax == IMPLICIT_SYNTAX, 0x0002FFFF
+    values: dict[int, bytes] = {}
+    if implicit and data[at + 4 : at + 6].isalpha():
+        raise _Unsure  # letters where a length should be: it says implicit and is explicit
+    while at < len(data):
+        tag, vr, start, length = _element(data, at, implicit)
+        if not last < tag < ITEM:
+            raise _Unsure
+        if tag in PIXELS:
+            return Found(syntax, values, start, None if length == UNDEFINED else length)
+        at = start + length if length != UNDEFINED else _end(data, tag, vr, start, implicit, DEPTH)
+        if at > len(data):
+            raise _Unsure
+        if tag in wanted:
+            if not implicit and vr not in _dictionary(tag):
+                raise _Unsure
+            values[tag] = data[start:at]
+        last = tag
+    if not whole:
+        raise _Unsure
+    return Found(syntax, values, None, None)
+
+
+def _file_meta(data: bytes) -> tuple[str, int]:
+    """Return the transfer syntax, and where the data set starts (PS3.10 section 7.1)."""
+    if data[128:132] != b"DICM":
+        raise _Unsure
+    at, syntax = 132, ""
+    while data[at : at + 2] == b"\2\0":  # group 0002 is explicit little endian in every file
+        tag, vr, start, length = _element(data, at, False)
+        at = start + length
+        if tag == 0x00020010 and vr == b"UI" and not syntax:
+            syntax = data[start:at].rstrip(b"\0 ").decode("ascii")
+    if not syntax.startswith(IMPLICIT_SYNTAX) or syntax in UNKNOWN:
+        raise _Unsure
+    return syntax, at
+
+
+def _element(data: bytes, at: int, implicit: bool) -> tuple[int, bytes, int, int]:
+    """Return the tag, the VR, where the value starts and how long it is (PS3.5 tables 7.1-1 to 7.1-3)."""
+    if implicit:
+        group, element, length = IMPLICIT(data, at)
+        return group << 16 | element, b"", at + 8, length
+    group, element, vr, length = EXPLICIT(data, at)
+    if vr in SHORT:
+        return group << 16 | element, vr, at + 8, length
+    if vr in LONG:
+        return group << 16 | element, vr, at + 12, LENGTH(data, at + 8)[0]
+    raise _Unsure
+
+
+def _end(data: bytes, tag: int, vr: bytes, at: int, implicit: bool, depth: int) -> int:
+    """Return where a sequence of undefined length ends, whose items start here (PS3.5 section 7.5)."""
+    if vr != b"SQ" and not (implicit and _dictionary(tag) in (b"SQ", b"")):
+        raise _Unsure
+    while True:
+        group, element, length = IMPLICIT(data, at)  # items and delimiters have no VR in any syntax
+        tag, at = group << 16 | element, at + 8
+        if tag == END_OF_SEQUENCE and length == 0:
+            return at
+        if tag != ITEM or not depth:
+            raise _Unsure
+        at = at + length if length != UNDEFINED else _end_of_item(data, at, implicit, depth - 1)
+
+
+def _end_of_item(data: bytes, at: int, implicit: bool, depth: int) -> int:
+    """Return where an item of undefined length ends, whose elements start here."""
+    while data[at : at + 8] != b"\xfe\xff\x0d\xe0\0\0\0\0":
+        tag, vr, start, length = _element(data, at, implicit)
+        at = start + length if length != UNDEFINED else _end(data, tag, vr, start, implicit, depth)
+    return at + 8
+
+
+@lru_cache(4096)
+def _dictionary(tag: int) -> bytes:
+    """Return the VR, or the VRs, that PS3.6 gives a tag; nothing for private ones."""
+    try:
+        return dictionary_VR(tag).encode()
+    except KeyError:
+        return b""
