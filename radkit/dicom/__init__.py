@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from .series import read_headers, read_series
+from .tags import compare, inspect
 
-__all__ = ["read_headers", "read_series"]
+__all__ = ["compare", "inspect", "read_headers", "read_series"]
