@@ -35,6 +35,15 @@ def files_in(source: str | Path) -> list[Path]:
     return sorted(file for file in found if file.is_file())
 
 
+def is_dicom(path: str | Path) -> bool:
+    """Tell whether a file can be opened and has the mark of DICOM (PS3.10 section 7.1)."""
+    try:
+        with Path(path).open("rb", buffering=0) as file:
+            return file.read(132)[128:] == b"DICM"
+    except OSError:
+        return False
+
+
 def read_dataset(path: str | Path, *, pixels: bool = True) -> Dataset:
     """Read one DICOM file with pydicom.
 

@@ -12,17 +12,20 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
+import highdicom as hd
 import numpy as np
 from highdicom import Volume
-from pydicom import Dataset, dcmread
-from pydicom.errors import InvalidDicomError
+from pydicom import Dataset
 
 from radkit.errors import DicomError
 
-Source: TypeAlias = "str | Path | Sequence[str | Path] | Sequence[Dataset]"
+from ._file import files_in, is_dicom, read_dataset
+from .decoding import CEILING, refusing
+from .frames import Frame, frames_of
+from .geometry import Stack
+from .pixels import read_pixels
 
-# A slice may be off its place by this part of the slice spacing: scanners round positions to a few digits.
-TOLERANCE = 0.01
+Source: TypeAlias = "str | Path | Sequence[str | Path] | Sequence[Dataset]"
 
 
 def read_headers(source: Source) -> list[Dataset]:
@@ -42,166 +45,108 @@ def read_headers(source: Source) -> list[Dataset]:
     Raises
     ------
     DicomError
-        If there is no DICOM file, or a file that was named is none.
+        If there is no DICOM file, or a file cannot be read.
     """
-    headers = list(_headers(source))
+    headers = [item if isinstance(item, Dataset) else read_dataset(item, pixels=False) for item in _items(source)]
     if not headers:
         raise DicomError(f"Expected DICOM files in {source}, found none. Is the path right, and the data fetched?")
     return headers
 
 
-def read_series(source: Source, *, series_uid: str | None = None) -> Volume:
-    """Read one series of parallel, evenly spaced slices into a volume.
+def read_series(
+    source: Source, *, series_uid: str | None = None, resample: str | None = None, progress: bool = True
+) -> Volume:
+    """Read one series of parallel, evenly spaced slices, an enhanced multi-frame object, or a SEG into a volume.
 
-    Objects without a position and an orientation of their own (a report, a segmentation) are left aside.
+    Objects without a position and an orientation of their own (a report) are left aside, and so are segmentations
+    where there are images.
 
     Parameters
     ----------
     source
-        A folder, a list of files, or a list of datasets with their pixels.
+        A folder, a file, a list of files, or a list of datasets with their pixels.
     series_uid
         The ``SeriesInstanceUID`` to read, where there is more than one.
+    resample
+        ``"gaps"``: where slices are missing or unevenly spaced, interpolate linearly between the neighbours, at the
+        median distance of the slices. ``"tilt"``: where the gantry was tilted, move each slice back along its own plane
+        by linear interpolation, onto a plane that holds them all; outside of a slice is its lowest value. Either makes
+        up values that nobody has measured.
+    progress
+        Show a progress bar if it takes more than two seconds.
 
     Returns
     -------
     Volume
-        (slice, row, column), modality units (HU for CT: ``RescaleSlope`` and ``RescaleIntercept`` are applied, PS3.3
-        C.11.1), int16 where that is exact and float32 elsewhere, geometry in LPS mm; slices ascend along the normal.
+        (slice, row, column), modality units (HU for CT: ``RescaleSlope`` and ``RescaleIntercept`` or the modality LUT
+        are applied, PS3.3 C.11.1), int16 where that is exact and float32 elsewhere, geometry in LPS mm; slices ascend
+        along the normal. From a SEG the segment numbers, 0 for none; of fractional segments the one with the largest
+        part of the voxel, if that is at least half of it.
 
     Raises
     ------
     DicomError
-        If there are several series, two orientations, sizes or pixel spacings, a gap, a double, or a tilted gantry; the
-        message holds the numbers.
+        If there are several series, two orientations, sizes or pixel spacings, a gap, a double, a tilted gantry, or
+        segments that overlap; the message holds the numbers.
     """
-    slices = _one_series([h for h in read_headers(source) if "ImagePositionPatient" in h], series_uid)
-    slices, spacing = _sorted(slices)
-    return Volume(
-        _pixels(slices),
-        _affine(slices[0], spacing),
-        coordinate_system="PATIENT",
-        frame_of_reference_uid=slices[0].get("FrameOfReferenceUID") or None,
-    )
+    if resample not in (None, "gaps", "tilt"):
+        raise DicomError(f'Expected resample="gaps" or "tilt", not {resample!r}.')
+    frames = _one_series([frame for item in _items(source) for frame in frames_of(item)], series_uid)
+    if frames[0].values.get("Modality") == "SEG":
+        return _segments(frames)
+    stack = Stack(frames)
+    stack.check(resample)
+    with refusing(Dataset(), "the volume cannot be read"):  # more memory than there is
+        array, affine = read_pixels(stack.frames, progress=progress), stack.affine()
+        if resample and len(frames) > 1:
+            array, affine = stack.straightened(array) if resample == "tilt" else stack.evened(array)
+    reference = frames[0].values.get("FrameOfReferenceUID")
+    return Volume(array, affine, coordinate_system="PATIENT", frame_of_reference_uid=reference)
 
 
-def _headers(source: Source) -> Iterator[Dataset]:
-    """Yield headers; only a folder is forgiven a file that is no DICOM."""
-    folder = isinstance(source, (str, Path)) and Path(source).is_dir()
-    for item in _items(source):
-        if isinstance(item, Dataset):
-            yield item
-            continue
-        try:
-            yield dcmread(item, stop_before_pixels=True)
-        except (InvalidDicomError, OSError) as error:
-            if not folder:
-                raise DicomError(f"{item} cannot be read as DICOM: {error}") from error
-
-
-def _items(source: Source) -> Iterable[str | Path | Dataset]:
+def _items(source: Source) -> Iterator[str | Path | Dataset]:
+    """Yield files or datasets; only a folder is forgiven a file that is no DICOM."""
     if not isinstance(source, (str, Path)):
-        return source
-    path = Path(source)
-    return sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+        yield from source
+    elif Path(source).is_dir():
+        yield from filter(is_dicom, files_in(source))
+    else:
+        yield source
 
 
-def _one_series(slices: list[Dataset], series_uid: str | None) -> list[Dataset]:
-    """Return the slices of the one series that is meant."""
-    found: dict[str, list[Dataset]] = {}
-    for header in slices:
-        found.setdefault(str(header.get("SeriesInstanceUID", "")), []).append(header)
-    if series_uid is not None:
-        found = {uid: members for uid, members in found.items() if uid == series_uid}
+def _one_series(frames: Iterable[Frame], series_uid: str | None) -> list[Frame]:
+    """Return the frames of the one series that is meant."""
+    series: dict[str, list[Frame]] = {}
+    masks: dict[str, list[Frame]] = {}
+    for frame in frames:
+        uid, seg = frame.values.get("SeriesInstanceUID") or "", frame.values.get("Modality") == "SEG"
+        if (seg or frame.values.get("ImagePositionPatient")) and series_uid in (None, uid):
+            (masks if seg else series).setdefault(uid, []).append(frame)
+    found = series or masks
     if not found:
         raise DicomError(
             "Expected slices with ImagePositionPatient, found none" + (" of that series" if series_uid else "")
         )
     if len(found) > 1:
-        listed = ", ".join(f"{uid} ({len(m)} × {m[0].get('Modality', '?')})" for uid, m in found.items())
+        listed = ", ".join(f"{uid} ({len(m)} × {m[0].values.get('Modality') or '?'})" for uid, m in found.items())
         raise DicomError(f"Expected one series, found {len(found)}: {listed}. Name one with series_uid=.")
     return next(iter(found.values()))
 
 
-def _sorted(slices: list[Dataset]) -> tuple[list[Dataset], float]:
-    """Sort along the normal and check the geometry; return the slices and their spacing in mm."""
-    for keyword in ("ImageOrientationPatient", "PixelSpacing", "Rows", "Columns"):
-        values = np.array([np.ravel(header[keyword].value) for header in slices], float)
-        if np.ptp(values, axis=0).max() > 1e-4:
-            kinds = np.unique(values.round(4), axis=0).tolist()
-            raise DicomError(f"Expected one {keyword} in the series, found {len(kinds)}: {kinds[:4]}")
-    cosines = np.array(slices[0].ImageOrientationPatient, float)
-    normal = np.cross(cosines[:3], cosines[3:])
-    positions = np.array([header.ImagePositionPatient for header in slices], float)
-    order = np.argsort(positions @ normal, kind="stable")
-    spacing = _spacing(positions[order], normal) if len(slices) > 1 else _thickness(slices[0])
-    return [slices[i] for i in order], spacing
-
-
-def _spacing(positions: np.ndarray, normal: np.ndarray) -> float:
-    """Return the one distance between neighbours, given positions sorted along the normal."""
-    heights = positions @ normal
-    gaps = np.diff(heights)
-    spacing = float(np.median(gaps))
-    double = np.flatnonzero(gaps < TOLERANCE * max(spacing, 1e-3))
-    if double.size:
-        raise DicomError(f"Expected one slice at each position, found {double.size + 1} at {heights[double[0]]:.2f} mm")
-    odd = np.flatnonzero(np.abs(gaps - spacing) > TOLERANCE * spacing)
-    if odd.size:
-        places = ", ".join(f"{gaps[i]:.2f} mm between {heights[i]:.2f} and {heights[i + 1]:.2f} mm" for i in odd[:3])
-        raise DicomError(f"Expected slices {spacing:.2f} mm apart, found {odd.size} other gap(s): {places}")
-    sideways = np.diff(positions, axis=0) - gaps[:, None] * normal
-    shift = float(np.linalg.norm(sideways.mean(axis=0)))
-    if shift > TOLERANCE * spacing:
-        tilt = np.degrees(np.arctan2(shift, spacing))
-        raise DicomError(f"Expected slices stacked along their normal, found {shift:.2f} mm sideways a slice "
-                         f"(gantry tilt of {tilt:.1f} degrees): resample before use")  # fmt: skip
-    return float((heights[-1] - heights[0]) / (len(heights) - 1))
-
-
-def _thickness(header: Dataset) -> float:
-    """Return what stands for the spacing where there is only one slice."""
-    return float(header.get("SpacingBetweenSlices") or header.get("SliceThickness") or 1.0)
-
-
-def _affine(first: Dataset, spacing: float) -> np.ndarray:
-    """Return the matrix from (slice, row, column) to LPS mm: PS3.3 equation C.7.6.2.1-1, with slices along the normal.
-
-    highdicom's own ``from_attributes`` counts the slices down the normal; radkit counts them up.
-    """
-    cosines = np.array(first.ImageOrientationPatient, float)
-    along_row, down_column = cosines[:3], cosines[3:]
-    affine = np.eye(4)
-    affine[:3, 0] = np.cross(along_row, down_column) * spacing
-    affine[:3, 1] = down_column * float(first.PixelSpacing[0])
-    affine[:3, 2] = along_row * float(first.PixelSpacing[1])
-    affine[:3, 3] = first.ImagePositionPatient
-    return affine
-
-
-def _pixels(slices: list[Dataset]) -> np.ndarray:
-    """Decode every slice into one array, in modality units."""
-    volume = np.empty((len(slices), slices[0].Rows, slices[0].Columns), np.int16)
-    for index, header in enumerate(slices):
-        values = _modality_units(header)
-        if values.dtype != np.int16 and volume.dtype == np.int16:
-            volume = volume.astype(np.float32)
-        volume[index] = values
-    return volume
-
-
-def _modality_units(header: Dataset) -> np.ndarray:
-    """Return one slice after the modality transform: int16 where that is exact, else float32."""
-    where = header.get("filename") or header.get("SOPInstanceUID")
-    try:
-        stored = (header if "PixelData" in header else dcmread(header.filename)).pixel_array
-    except (AttributeError, TypeError, ValueError, RuntimeError) as error:
-        raise DicomError(f"The pixels of {where} cannot be decoded: {error}") from error
-    if stored.shape != (header.Rows, header.Columns):
-        raise DicomError(f"Expected {header.Rows} × {header.Columns} grey values in {where}, found {stored.shape}")
-    slope, intercept = float(header.get("RescaleSlope", 1)), float(header.get("RescaleIntercept", 0))
-    whole = slope.is_integer() and intercept.is_integer() and stored.dtype.kind in "iu"
-    if whole:
-        values = stored.astype(np.int32) * int(slope) + int(intercept)
-        if values.min() >= -32768 and values.max() <= 32767:
-            return values.astype(np.int16)
-    return (stored * slope + intercept).astype(np.float32)
+def _segments(frames: Sequence[Frame]) -> Volume:
+    """Read a segmentation as segment numbers (PS3.3 A.51), with highdicom."""
+    if len(frames) > 1:
+        raise DicomError(f"Expected one segmentation, found {len(frames)} objects in the series: name one file.")
+    source = frames[0].source
+    dataset = source if isinstance(source, Dataset) else read_dataset(source)
+    with refusing(dataset, "this SEG cannot be read as a volume"):
+        seg = hd.seg.Segmentation.from_dataset(dataset, copy=False)
+        geometry = seg.get_volume_geometry(allow_missing_positions=True)
+        fractional = seg.segmentation_type.value == "FRACTIONAL"
+        if geometry is None or np.prod(geometry.spatial_shape, dtype=float) * seg.number_of_segments > CEILING / 8:
+            raise ValueError(f"its frames are no volume of a size that can be: {geometry and geometry.spatial_shape}")
+        volume = seg.get_volume(combine_segments=not fractional, dtype=None if fractional else np.uint16)
+        if fractional:
+            numbers = np.array(list(seg.segment_numbers), np.uint16)[volume.array.argmax(axis=-1)]
+            volume = geometry.with_array(np.where(volume.array.max(axis=-1) >= 0.5, numbers, np.uint16(0)))
+        return volume.ensure_handedness("LEFT_HANDED", flip_axis=0)

@@ -25,7 +25,8 @@ SHORT = frozenset(b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL 
 LONG = frozenset(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())  # two bytes of nothing, then a length of four
 UNDEFINED = 0xFFFFFFFF
 ITEM, END_OF_ITEM, END_OF_SEQUENCE = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
-PIXELS = frozenset((0x7FE00008, 0x7FE00009, 0x7FE00010))  # floats, doubles, integers
+PIXEL_DATA = 0x7FE00010
+PIXELS = frozenset((0x7FE00008, 0x7FE00009, PIXEL_DATA))  # floats, doubles, integers
 DEPTH = 16  # sequences within sequences
 
 IMPLICIT_SYNTAX = "1.2.840.10008.1.2"
@@ -98,6 +99,8 @@ def _walk(data: bytes, wanted: Collection[int], whole: bool) -> Found:
         if not last < tag < ITEM:
             raise _Unsure
         if tag in PIXELS:
+            if tag != PIXEL_DATA or (vr not in (b"OB", b"OW") and not implicit):
+                raise _Unsure
             return Found(syntax, values, start, None if length == UNDEFINED else length)
         at = start + length if length != UNDEFINED else _end(data, tag, vr, start, implicit, DEPTH)
         if at > len(data):

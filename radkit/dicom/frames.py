@@ -1,0 +1,126 @@
+"""What each frame of a series says of its place and its values, in one form for every kind of image and file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pydicom import Dataset
+from pydicom.datadict import dictionary_VR, tag_for_keyword
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
+
+from ._file import read_dataset
+from .decoding import refusing
+from .walker import Found, walk_file
+
+# The functional groups of enhanced objects, and what they hold of what stands at the top level of the others.
+GROUPS = {
+    "PlanePositionSequence": ("ImagePositionPatient",),
+    "PlaneOrientationSequence": ("ImageOrientationPatient",),
+    "PixelMeasuresSequence": ("PixelSpacing", "SliceThickness", "SpacingBetweenSlices"),
+    "PixelValueTransformationSequence": ("RescaleSlope", "RescaleIntercept"),
+}
+PIXEL_KEYWORDS = ("Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation", "BitsAllocated", "BitsStored",
+                  "HighBit", "PixelRepresentation", "NumberOfFrames", "ModalityLUTSequence")  # fmt: skip
+KEYWORDS = (*sum(GROUPS.values(), ()), *PIXEL_KEYWORDS, "Modality", "ImageType", "SeriesInstanceUID",
+            "FrameOfReferenceUID", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")  # fmt: skip
+WANTED = {int(tag_for_keyword(keyword) or 0): (keyword, dictionary_VR(keyword)) for keyword in KEYWORDS}
+
+
+class Frame(NamedTuple):
+    """One frame: where it is (``number`` from 0 in an object of many), and what its header says, by keyword.
+
+    ``offset`` is where in the file its values lie as plain 16 bit words, little endian, ``None`` if they do not.
+    """
+
+    source: str | Dataset
+    number: int | None
+    values: dict[str, Any]
+    offset: int | None = None
+
+    @property
+    def name(self) -> str:
+        """Which file it is, for a message."""
+        name = self.source.get("filename") if isinstance(self.source, Dataset) else self.source
+        return f"{name or 'an image'}{'' if self.number is None else f', frame {self.number + 1}'}"
+
+
+def frames_of(source: str | Path | Dataset) -> list[Frame]:
+    """Return the frames of one object, from the walker where it is certain of all that is wanted."""
+    found = None if isinstance(source, Dataset) else walk_file(source, WANTED)
+    if found is not None and (values := _values(found)) is not None and "SharedFunctionalGroupsSequence" not in values:
+        return [Frame(str(source), None, values, _offset(str(source), found, values))]
+    header = source if isinstance(source, Dataset) else read_dataset(source, pixels=False)
+    source = source if isinstance(source, Dataset) else str(source)
+    with refusing(header, "the header cannot be used"):
+        values = {keyword: _python(header.get(keyword)) for keyword in KEYWORDS if keyword in header}
+        if "PerFrameFunctionalGroupsSequence" not in header or values.get("Modality") == "SEG":
+            return [Frame(source, None, values)]
+        first = None if found is None else _offset(str(source), found, values)
+        size = 2 * values["Rows"] * values["Columns"]
+        return [
+            Frame(source, index, {**values, **own}, None if first is None else first + index * size)
+            for index, own in enumerate(_groups(header))
+        ]
+
+
+def _groups(header: Dataset) -> Iterator[dict[str, Any]]:
+    """Yield what the functional groups say, frame by frame: the shared ones first (PS3.3 C.7.6.16)."""
+    shared = list(header.get("SharedFunctionalGroupsSequence") or [])[:1]
+    for item in header.PerFrameFunctionalGroupsSequence:
+        yield {
+            keyword: _python(part[0].get(keyword))
+            for groups in (*shared, item)
+            for group, keywords in GROUPS.items()
+            if (part := groups.get(group))
+            for keyword in keywords
+            if keyword in part[0]
+        }
+
+
+def _python(value: Any) -> Any:
+    """Return an element's value as plain numbers and text; several in a tuple."""
+    if isinstance(value, str) or value is None:
+        return str(value) if value else None
+    if isinstance(value, (int, float)):
+        return int(value) if isinstance(value, int) else float(value)
+    return tuple(_python(each) for each in value) if not isinstance(value, Dataset) else ()
+
+
+def _values(found: Found) -> dict[str, Any] | None:
+    """Return what the walker found as ``_python`` does, ``None`` if it is not certain."""
+    try:
+        return {keyword: _parsed(vr, found.values[tag]) for tag, (keyword, vr) in WANTED.items() if tag in found.values}
+    except ValueError:
+        return None
+
+
+@lru_cache(8192)  # from slice to slice most values are the same
+def _parsed(vr: str, raw: bytes) -> Any:
+    """Return a raw value: decimal and integer strings, 16 bit integers, text (PS3.5 table 6.2-1)."""
+    if vr == "US":
+        if len(raw) != 2:
+            raise ValueError
+        return int.from_bytes(raw, "little")
+    if vr == "SQ":
+        return ()
+    kind = {"DS": float, "IS": int}.get(vr, lambda part: part.decode("ascii").strip("\0 "))
+    values = tuple(kind(part) for part in raw.split(b"\\")) if raw else (None,)
+    return values if len(values) > 1 else values[0]
+
+
+def _offset(path: str, found: Found, values: dict[str, Any]) -> int | None:
+    """Return where the stored values begin if they are grey words of 16 bits, as many as there should be."""
+    words = values.get("Rows", 0) * values.get("Columns", 0) * int(values.get("NumberOfFrames") or 1)
+    plain = (
+        found.syntax in (ImplicitVRLittleEndian, ExplicitVRLittleEndian)
+        and found.pixels is not None
+        and found.length == 2 * words
+        and "ModalityLUTSequence" not in values
+        and (values.get("BitsAllocated"), values.get("SamplesPerPixel")) == (16, 1)
+        and values.get("PixelRepresentation") in (0, 1)
+        and 1 <= values.get("BitsStored", 0) == values.get("HighBit", -1) + 1 <= 16
+    )
+    return found.pixels if plain and Path(path).stat().st_size >= (found.pixels or 0) + 2 * words else None
