@@ -7,18 +7,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .._optional import optional
-from .scene import Plane, Scene, build
+from .images import scene_of
+from .scene import Plane, Scene
 
 if TYPE_CHECKING:
     from highdicom import Volume
     from PIL.Image import Image
     from PIL.ImageDraw import ImageDraw
     from PIL.ImageFont import FreeTypeFont
+
+    from .widget import View
 
 WIDTH, HIGHEST, MARGIN, GAP, TITLE, LINE = 1200, 640, 16, 10, 44, 30  # pixels
 BACKGROUND, PANEL, TEXT, WARNING = "#10141a", "#222b36", "#f2f5f8", "#F0E442"
@@ -53,52 +56,41 @@ class Still:
         return {"image/png": self.png(), "text/plain": self.text}, {"image/png": {"alt": self.text}}
 
 
-def still(
-    volume: Volume,
-    mask: Volume | np.ndarray | None = None,
-    *,
-    title: str = "",
-    names: Mapping[int, str] | Sequence[str] | None = None,
-    preset: str | None = None,
-    window: tuple[float, float] | None = None,
-    at: Sequence[float] | None = None,
-    zoom: float = 1.0,
-    opacity: float = 0.4,
-    modality: str = "CT",
-) -> Still:
-    """Draw the axial, coronal and sagittal plane through one point as a picture, 1200 pixels wide.
+def still(given: object, mask: Volume | np.ndarray | None = None, *, banner: bool = False, **options: Any) -> Still:
+    """Draw what `show` shows as a picture, 1200 pixels wide: three planes through one point, or one image.
 
-    The options are those of `show`.
+    The options are those of `show`; only the patient's banner has to be asked for, since a picture is passed on.
 
     Raises
     ------
+    DicomError
+        If files are given that cannot be read.
     ViewError
         If the parts do not fit together; the message says which, and what was expected.
     """
-    scene = build(volume, mask, title=title, names=names, preset=preset, window=window, at=at, modality=modality)
-    return draw(scene, scene.voxel, scene.window, zoom=zoom, opacity=opacity)
+    scene = scene_of(given, mask, **options)
+    return draw(scene, scene, banner=banner)
 
 
-def draw(scene: Scene, voxel: Sequence[int], window: Sequence[float], *, zoom: float, opacity: float) -> Still:
-    """Draw a scene at a voxel (slice, row, column) with a window (center, width)."""
+def draw(scene: Scene, seen: Scene | View, *, banner: bool = False) -> Still:
+    """Draw a scene as it is seen: at a voxel (slice, row, column), through a window, with what was measured."""
     image_module, draw_module = optional("PIL.Image"), optional("PIL.ImageDraw")
     scale, widths, height = _layout(scene)
-    top = MARGIN + (TITLE if scene.title else 0)
-    rows = _legend(scene, voxel, window)
-    picture = image_module.new("RGB", (WIDTH, top + height + LINE * len(rows) + 2 * MARGIN), BACKGROUND)
+    heads = [(scene.title, WARNING, "#000000") if scene.is_stand_in else (scene.title, PANEL, TEXT)]
+    heads += [(" · ".join(scene.banner), PANEL, TEXT)] * banner
+    heads = [head for head in heads if head[0]]
+    top = MARGIN + TITLE * len(heads)
+    picture = image_module.new("RGB", (WIDTH, top + height + MARGIN + LINE * (MOST_NAMES + 3)), BACKGROUND)
     pen = draw_module.Draw(picture)
-    if scene.title:
-        back, ink = (WARNING, "#000000") if scene.is_stand_in else (PANEL, TEXT)
-        pen.rectangle((0, 0, WIDTH, TITLE), fill=back)
-        pen.text((MARGIN, TITLE // 2), scene.title, font=_font(21, bold=True), fill=ink, anchor="lm")
-    left = (WIDTH - sum(widths) - 2 * GAP) // 2
+    for number, (text, back, ink) in enumerate(heads):
+        pen.rectangle((0, TITLE * number, WIDTH, TITLE * (number + 1)), fill=back)
+        pen.text((MARGIN, TITLE * number + TITLE // 2), text, font=_font(21, bold=True), fill=ink, anchor="lm")
+    left = (WIDTH - sum(widths) - GAP * (len(widths) - 1)) // 2
     for plane, width in zip(scene.planes, widths, strict=True):
-        panel = _Panel(scene, plane, voxel, zoom, scale, (width, height))
-        picture.paste(panel.draw(window, opacity), (left, top))
+        picture.paste(_Panel(scene, plane, seen, scale, (width, height)).draw(), (left, top))
         left += width + GAP
-    for number, row in enumerate(rows):
-        _write_row(pen, row, top + height + MARGIN + LINE // 2 + LINE * number)
-    return Still(picture, scene.sentence(voxel, window))
+    bottom = _legend(pen, top + height + MARGIN, scene, seen)
+    return Still(picture.crop((0, 0, WIDTH, int(bottom))), scene.sentence(seen))
 
 
 def _layout(scene: Scene) -> tuple[float, list[int], int]:
@@ -106,60 +98,70 @@ def _layout(scene: Scene) -> tuple[float, list[int], int]:
     shape, spacing = scene.array.shape, scene.spacing
     extents = [[shape[axis] * spacing[axis] for axis in (p.across[0], p.down[0])] for p in scene.planes]
     wide, high = sum(x for x, _ in extents), max(y for _, y in extents)
-    scale = min((WIDTH - 2 * MARGIN - 2 * GAP) / wide, HIGHEST / high)
+    scale = min((WIDTH - 2 * MARGIN - GAP * (len(extents) - 1)) / wide, HIGHEST / high)
     return scale, [max(int(x * scale), 150) for x, _ in extents], max(int(high * scale), 150)
 
 
 class _Panel:
     """One plane on its rectangle of the picture: pixels, overlay, crosshair, letters and scale bar."""
 
-    def __init__(
-        self, scene: Scene, plane: Plane, voxel: Sequence[int], zoom: float, scale: float, size: tuple[int, int]
-    ):
-        self.scene, self.plane, self.voxel, self.size = scene, plane, voxel, size
-        self.column, self.row, self.slice = plane.position(scene.array.shape, voxel)
+    def __init__(self, scene: Scene, plane: Plane, seen: Scene | View, scale: float, size: tuple[int, int]):
+        self.scene, self.plane, self.seen, self.size = scene, plane, seen, size
+        self.column, self.row, self.slice = plane.position(scene.array.shape, seen.voxel)
         axes = (plane.across[0], plane.down[0])
         count = [scene.array.shape[axis] for axis in axes]
-        self.scale = scale * zoom  # pixels per mm
+        self.scale = scale * seen.zoom  # pixels per mm
         # What of the plane is seen, in voxels, and the pixels it is drawn on.
-        seen = [
+        part = [
             min(n, pixels / (self.scale * scene.spacing[a])) for n, pixels, a in zip(count, size, axes, strict=True)
         ]
         start = [
-            min(max(at + 0.5 - s / 2, 0), n - s) for at, s, n in zip((self.column, self.row), seen, count, strict=True)
+            min(max(at + 0.5 - s / 2, 0), n - s) for at, s, n in zip((self.column, self.row), part, count, strict=True)
         ]
-        self.box = (start[0], start[1], start[0] + seen[0], start[1] + seen[1])
-        self.shape = tuple(max(1, round(s * scene.spacing[a] * self.scale)) for s, a in zip(seen, axes, strict=True))
+        self.box = (start[0], start[1], start[0] + part[0], start[1] + part[1])
+        self.shape = tuple(max(1, round(s * scene.spacing[a] * self.scale)) for s, a in zip(part, axes, strict=True))
         self.corner = tuple((full - used) // 2 for full, used in zip(size, self.shape, strict=True))
 
-    def draw(self, window: Sequence[float], opacity: float) -> Image:
+    def draw(self) -> Image:
         image_module, draw_module = optional("PIL.Image"), optional("PIL.ImageDraw")
         panel = image_module.new("RGB", self.size, "#000000")
-        panel.paste(image_module.fromarray(self._overlay(self._gray(window), opacity)), self.corner)
-        self._annotate(draw_module.Draw(panel, "RGBA"))
+        panel.paste(image_module.fromarray(self._overlay(self._image())), self.corner)
+        pen = draw_module.Draw(panel, "RGBA")
+        self._annotate(pen)
+        for distance in self.seen.distances:
+            self._measure(pen, distance)
         return panel
 
-    def _gray(self, window: Sequence[float]) -> np.ndarray:
-        """Return the plane through its window (LINEAR_EXACT of PS3.3 C.11.2.1.3.2), at the size it is drawn, as RGB."""
-        image_module = optional("PIL.Image")
-        center, width = window
-        gray = (self.plane.cut(self.scene.array, self.voxel).astype(np.float32) - (center - width / 2)) * (255 / width)
-        gray = np.clip(np.nan_to_num(gray), 0, 255).astype(np.uint8)
-        image = image_module.fromarray(gray).resize(self.shape, image_module.Resampling.BICUBIC, box=self.box)
-        return np.repeat(np.asarray(image)[..., None], 3, axis=2)
+    def _image(self) -> np.ndarray:
+        """Return the plane at the size it is drawn, as RGB; a gray one through its window.
 
-    def _overlay(self, picture: np.ndarray, opacity: float) -> np.ndarray:
-        if self.scene.labels is None or not opacity:
+        Without a curve of the object's own it is LINEAR_EXACT of PS3.3 C.11.2.1.3.2.
+        """
+        image_module = optional("PIL.Image")
+        image = self.plane.cut(self.scene.array, self.seen.voxel)
+        if self.scene.presets:
+            (center, width), (start, end) = self.seen.window, self.scene.reach
+            levels = np.array(self.scene.levels, np.uint8)
+            at = (image.astype(np.float32) - (center + start * width)) * (len(levels) / ((end - start) * width))
+            image = levels[np.clip(np.nan_to_num(at), 0, len(levels) - 1).astype(int)]
+            image = 255 - image if self.scene.inverted else image
+        filtered = image_module.fromarray(image).resize(self.shape, image_module.Resampling.BICUBIC, box=self.box)
+        return np.array(filtered.convert("RGB"))
+
+    def _overlay(self, picture: np.ndarray) -> np.ndarray:
+        if self.scene.labels is None:
             return picture
+        opacity = self.seen.opacity
         x0, y0, x1, y1 = self.box
         height, width = picture.shape[:2]
         rows = (y0 + (np.arange(height) + 0.5) * (y1 - y0) / height).astype(int)
         columns = (x0 + (np.arange(width) + 0.5) * (x1 - x0) / width).astype(int)
-        labels = self.plane.cut(self.scene.labels, self.voxel)[np.ix_(rows, columns)]
+        labels = self.plane.cut(self.scene.labels, self.seen.voxel)[np.ix_(rows, columns)]
         edge = np.zeros(labels.shape, bool)
         for axis, shift in ((0, 1), (0, 2), (0, -1), (0, -2), (1, 1), (1, 2), (1, -1), (1, -2)):
             edge |= labels != np.roll(labels, shift, axis)
-        for label, colour in self.scene.colours.items():
+        picture[(labels == self.scene.padding) & (labels > 0)] = 0
+        for label, colour in self.scene.colours.items() if opacity else ():
             here = labels == label
             for part, strength in ((here & ~edge, opacity), (here & edge, 1.0)):
                 picture[part] = picture[part] * (1 - strength) + _rgb(colour) * strength
@@ -167,15 +169,15 @@ class _Panel:
 
     def _annotate(self, pen: ImageDraw) -> None:
         width, height = self.size
-        x = self.corner[0] + (self.column + 0.5 - self.box[0]) * self.shape[0] / (self.box[2] - self.box[0])
-        y = self.corner[1] + (self.row + 0.5 - self.box[1]) * self.shape[1] / (self.box[3] - self.box[1])
+        x, y = self._on_panel(self.seen.voxel)
         for line in ((0, y, x - 14, y), (x + 14, y, width, y), (x, 0, x, y - 14), (x, y + 14, x, height)):
             if line[2] >= line[0] and line[3] >= line[1]:
                 pen.line(line, fill=(0, 0, 0, 70), width=3)
                 pen.line(line, fill=(255, 255, 255, 150), width=1)
         count = self.scene.array.shape[self.plane.through[0]]
-        name = f"{self.plane.name} " if width > 300 else ""  # in a narrow place it would run into the letter
-        _padded(pen, (8, 8), f"{name}{self.slice + 1}/{count}", "la", 17)
+        name = "frame " if self.scene.is_flat else f"{self.plane.name} "
+        if count > 1 or not self.scene.is_flat:  # in a narrow place the name would run into the letter
+            _padded(pen, (8, 8), f"{name if width > 300 else ''}{self.slice + 1}/{count}", "la", 17)
         left, right, top, bottom = self.plane.letters
         for spot, letter, anchor in (
             ((8, height / 2), left, "lm"),
@@ -186,45 +188,55 @@ class _Panel:
             _padded(pen, spot, letter, anchor, 24, bold=True)
         self._scale_bar(pen)
 
+    def _on_panel(self, voxel: Sequence[float]) -> tuple[float, float]:
+        """Return where a voxel, or a place between voxels, is drawn."""
+        column, row, _ = self.plane.position(self.scene.array.shape, voxel)
+        x = self.corner[0] + (column + 0.5 - self.box[0]) * self.shape[0] / (self.box[2] - self.box[0])
+        return x, self.corner[1] + (row + 0.5 - self.box[1]) * self.shape[1] / (self.box[3] - self.box[1])
+
+    def _measure(self, pen: ImageDraw, distance: Mapping[str, Any]) -> None:
+        """Draw a distance that lies in this slice, with both its ends."""
+        axis, inverse = self.plane.through[0], np.linalg.inv(self.scene.affine)
+        ends = [(inverse @ (*distance[end], 1.0))[:3].tolist() for end in ("from", "to")]
+        if any(abs(end[axis] - self.seen.voxel[axis]) > 0.5 for end in ends):
+            return
+        (x0, y0), (x, y) = map(self._on_panel, ends)
+        for colour, thick in (("#000000", 6), (WARNING, 2)):
+            pen.line((x0, y0, x, y), fill=colour, width=thick)
+            for a, b in ((x0, y0), (x, y)):
+                pen.ellipse((a - 7, b - 7, a + 7, b + 7), outline=colour, width=thick)
+        text = self.scene.length_text(distance)
+        room = _font(17).getlength(text) + 22
+        right = x + room < self.size[0] if x >= x0 else x < room  # beyond the end, where there is room
+        _padded(pen, (x + (14 if right else -14), y), text, "lm" if right else "rm", 17)
+
     def _scale_bar(self, pen: ImageDraw) -> None:
         width, height = self.size
+        if self.scene.scale == "not calibrated":
+            return _padded(pen, (width - 10, height - 10), self.scene.scale, "rd", 16)
         length = max((mm for mm in (1, 2, 5, 10, 20, 50, 100, 200) if mm * self.scale < width * 0.3), default=1)
         x, y = width - 10 - length * self.scale, height - 12
         for thick, colour in ((5, "#000000"), (3, TEXT)):
             pen.line((x, y, width - 10, y), fill=colour, width=thick)
-        _padded(pen, ((x + width - 10) / 2, y - 5), f"{length} mm", "md", 16)
+        _padded(pen, (width - 10, y - 5), f"{length} mm {self.scene.scale}".strip(), "rd", 16)
 
 
-def _legend(scene: Scene, voxel: Sequence[int], window: Sequence[float]) -> list[list[tuple[str, str]]]:
-    """Return the lines under the planes, each a list of texts with the colour of the swatch before it, or none."""
-    x, y, z = scene.point(voxel)
-    value = f"{scene.array[tuple(voxel)].item():g} {scene.unit}".strip()
-    rows = [[("", scene.window_text(window)), ("", f"crosshair at LPS ({x:.1f}, {y:.1f}, {z:.1f}) mm: {value}")]]
-    entries = [(colour, scene.names[label]) for label, colour in list(scene.colours.items())[:MOST_NAMES]]
-    if len(scene.names) > MOST_NAMES:
-        entries.append(("", f"and {len(scene.names) - MOST_NAMES} more"))
-    room = 0.0
-    for colour, name in entries:
-        needed = _entry_width(colour, name)
-        if needed > room:
-            rows.append([])
-            room = WIDTH - 2 * MARGIN
-        rows[-1].append((colour, name))
-        room -= needed
-    return rows
-
-
-def _entry_width(colour: str, text: str) -> float:
-    return _font(18).getlength(text) + (26 if colour else 0) + 30
-
-
-def _write_row(pen: ImageDraw, row: list[tuple[str, str]], y: float) -> None:
-    x = float(MARGIN)
-    for colour, text in row:
+def _legend(pen: ImageDraw, top: float, scene: Scene, seen: Scene | View) -> float:
+    """Write window, crosshair and, behind their colours, the names under the planes; return where it ends."""
+    window = [("", scene.window_text(seen.window))] * bool(scene.presets)
+    here = ("", f"crosshair at {scene.place_text(seen.voxel)}: {scene.value_text(seen.voxel)}")
+    names = [(colour, scene.names[label]) for label, colour in list(scene.colours.items())[:MOST_NAMES]]
+    more = [("", f"and {len(scene.names) - MOST_NAMES} more")] * (len(scene.names) > MOST_NAMES)
+    x, y = float(MARGIN), top + LINE / 2
+    for number, (colour, text) in enumerate([*window, here, *names, *more]):
+        width = _font(18).getlength(text) + 26 * bool(colour)
+        if x > MARGIN and (x + width > WIDTH - MARGIN or number == len(window) + 1):
+            x, y = float(MARGIN), y + LINE
         if colour:
             pen.rectangle((x, y - 8, x + 17, y + 8), fill=colour)
-        pen.text((x + (26 if colour else 0), y), text, font=_font(18), fill=TEXT, anchor="lm")
-        x += _entry_width(colour, text)
+        pen.text((x + 26 * bool(colour), y), text, font=_font(18), fill=TEXT, anchor="lm")
+        x += width + 30
+    return y + LINE / 2 + MARGIN
 
 
 def _padded(

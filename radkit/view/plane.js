@@ -3,10 +3,13 @@
 const clamp = (value, low, high) => Math.max(low, Math.min(high, value));
 const format = (value) => (Number.isInteger(value) ? value : Number(value.toPrecision(4)));
 
+const LINEAR = Array.from({ length: 256 }, (_, level) => level);
+
 class Plane {
   constructor(view, description) {
     Object.assign(this, description); // name, letters; across, down, through: [array axis, direction]
     this.view = view;
+    this.flat = view.scene.planes.length === 1; // an image, whose slices are its frames
     const { shape } = view.scene;
     this.count = [this.across, this.down, this.through].map(([axis]) => shape[axis]);
     this.mm = [this.across, this.down].map(([axis]) => view.scene.spacing[axis]);
@@ -16,7 +19,7 @@ class Plane {
     this.canvas = document.createElement("canvas");
     this.canvas.className = `radkit-plane radkit-${this.name}`;
     this.canvas.tabIndex = 0;
-    const spoken = { label: `${this.name} plane`, valuemin: 1, valuemax: this.count[2] };
+    const spoken = { label: this.flat ? "image" : `${this.name} plane`, valuemin: 1, valuemax: this.count[2] };
     this.canvas.setAttribute("role", "slider");
     for (const [name, value] of Object.entries(spoken)) this.canvas.setAttribute(`aria-${name}`, value);
   }
@@ -41,50 +44,97 @@ class Plane {
     return voxel;
   }
 
+  /** The voxel coordinates, between voxels too, of a column, row and slice of this plane; the inverse of `onScreen`. */
+  spot(position) {
+    const voxel = [0, 0, 0];
+    [this.across, this.down].forEach(([axis, step], i) => {
+      const at = clamp(position[i], 0, this.count[i]) - 0.5;
+      voxel[axis] = step > 0 ? at : this.count[i] - 1 - at;
+    });
+    voxel[this.through[0]] = this.view.voxel[this.through[0]];
+    return voxel;
+  }
+
+  /** Where on the canvas voxel coordinates are, in CSS pixels. */
+  onScreen(voxel) {
+    return this.place(voxel).slice(0, 2).map((at, i) =>
+      this.corner[i] + ((at + 0.5 - this.start[i]) / this.seen[i]) * this.used[i]);
+  }
+
+  /** Call `paint(slice, row, column, out, length, step, next)` for each line of the picture that lies in one slice of
+   * the array: a row or, where the slices run across the screen, a column. `step` is within the slice, `next` within
+   * the picture. */
+  lines(paint) {
+    const [width, height] = this.count;
+    const upright = this.across[0] === 0;
+    const [axis, direction] = upright ? this.down : this.across;
+    const step = direction * (axis === 1 ? this.view.scene.shape[2] : 1);
+    for (let line = 0; line < (upright ? width : height); line++) {
+      const [slice, row, column] = this.voxelAt(upright ? [line, 0, this.position[2]] : [0, line, this.position[2]]);
+      const at = row * this.view.scene.shape[2] + column;
+      if (upright) paint(slice, at, line, height, step, width);
+      else paint(slice, at, line * width, width, step, 1);
+    }
+  }
+
   /** Paint the slice through the window, and the mask, at one pixel a voxel; nothing to do if neither has changed. */
   render() {
     const { data, scene, window, opacity, version } = this.view;
     const slice = this.view.voxel[this.through[0]];
-    const key = [slice, ...window, version, opacity].join();
-    if (key === this.key) return;
-    this.key = key;
-    const strides = [scene.shape[1] * scene.shape[2], scene.shape[2], 1];
-    const [width, height] = this.count;
-    const dx = strides[this.across[0]] * this.across[1];
-    const dy = strides[this.down[0]] * this.down[1];
-    let start = slice * strides[this.through[0]];
-    if (dx < 0) start -= dx * (width - 1);
-    if (dy < 0) start -= dy * (height - 1);
-    const image = new ImageData(width, height);
-    const pixels = new Uint32Array(image.data.buffer);
-    const { values } = data;
-    const low = window[0] - window[1] / 2;
-    const gain = 256 / window[1];
-    for (let row = 0, out = 0; row < height; row++) {
-      for (let column = 0, at = start + row * dy; column < width; column++, at += dx) {
-        const gray = (values[at] - low) * gain;
-        pixels[out++] = 0xff000000 | ((gray < 0 ? 0 : gray > 255 ? 255 : gray | 0) * 0x010101);
-      }
-    }
-    this.picture.getContext("2d").putImageData(image, 0, 0);
-    if (data.labels) this.renderMask(data.labels, start, dx, dy);
+    const fresh = this.through[0] === 0 ? data.slices[slice] !== undefined : version;
+    const key = [slice, ...window, fresh].join();
+    const maskKey = [slice, opacity, version].join();
+    if (key !== this.key) this.renderGray(data.slices, scene, window);
+    if (data.labels && maskKey !== this.maskKey) this.renderMask(data.labels, scene, opacity);
+    [this.key, this.maskKey] = [key, maskKey];
   }
 
-  /** Paint each structure in its colour, its edge opaque. */
-  renderMask(labels, start, dx, dy) {
+  renderGray(slices, { colour, levels = LINEAR, reach, inverted }, [center, width]) {
+    const image = new ImageData(this.count[0], this.count[1]); // clear, that is, black, where no voxels have come
+    const pixels = new Uint32Array(image.data.buffer);
+    const gray = Uint32Array.from(levels, (level) => 0xff000000 | ((inverted ? 255 - level : level) * 0x010101));
+    const last = gray.length - 1;
+    const low = center + reach[0] * width;
+    const gain = gray.length / ((reach[1] - reach[0]) * width);
+    this.lines((slice, at, out, length, step, next) => {
+      const values = slices[slice];
+      if (!values) return;
+      if (colour) {
+        for (let i = 0; i < length; i++, at += step, out += next)
+          pixels[out] = 0xff000000 | (values[3 * at + 2] << 16) | (values[3 * at + 1] << 8) | values[3 * at];
+        return;
+      }
+      for (let i = 0; i < length; i++, at += step, out += next) {
+        const level = (values[at] - low) * gain;
+        if (level === level) pixels[out] = gray[level < 0 ? 0 : level > last ? last : level | 0]; // NaN stays black
+      }
+    });
+    this.picture.getContext("2d").putImageData(image, 0, 0);
+  }
+
+  /** Paint each structure in its colour, its edge opaque; what is padding is black, whether the mask is seen or not. */
+  renderMask(labels, { shape, padding }, opacity) {
     const [width, height] = this.count;
-    const { opacity, colours } = this.view;
+    const { colours } = this.view;
+    const cut = new Uint16Array(width * height);
+    this.lines((slice, at, out, length, step, next) => {
+      at += slice * shape[1] * shape[2];
+      for (let i = 0; i < length; i++, at += step, out += next) cut[out] = labels[at];
+    });
     const image = new ImageData(width, height);
     const pixels = new Uint32Array(image.data.buffer);
     const inside = Math.round(255 * opacity) << 24;
     const edge = 255 << 24;
     for (let row = 0, out = 0; row < height; row++) {
-      for (let column = 0, at = start + row * dy; column < width; column++, at += dx, out++) {
-        const label = labels[at];
-        if (!label) continue;
-        const border = column === 0 || column === width - 1 || row === 0 || row === height - 1;
-        const inner = !border && [at - dx, at + dx, at - dy, at + dy].every((next) => labels[next] === label);
-        pixels[out] = colours[label] | (inner ? inside : edge);
+      for (let column = 0; column < width; column++, out++) {
+        const label = cut[out];
+        if (label === 0) continue;
+        if (label === padding) pixels[out] = edge;
+        else if (opacity) {
+          const inner = column > 0 && column < width - 1 && cut[out - 1] === label && cut[out + 1] === label
+            && cut[out - width] === label && cut[out + width] === label; // outside of the picture it is undefined
+          pixels[out] = colours[label] | (inner ? inside : edge);
+        }
       }
     }
     this.overlay.getContext("2d").putImageData(image, 0, 0);
@@ -130,17 +180,16 @@ class Plane {
     const from = [...this.start, ...this.seen];
     pen.drawImage(picture, ...from, ...this.corner, ...this.used);
     pen.imageSmoothingEnabled = this.used[0] < this.seen[0]; // enlarged, a mask shows its voxels as they are
-    if (this.view.data.labels && this.view.opacity) pen.drawImage(overlay, ...from, ...this.corner, ...this.used);
+    if (this.view.data.labels) pen.drawImage(overlay, ...from, ...this.corner, ...this.used);
     pen.imageSmoothingEnabled = true;
     this.annotate(pen, width, height);
     const { text } = this.view.probe(this.view.voxel);
     canvas.setAttribute("aria-valuenow", this.position[2] + 1);
-    canvas.setAttribute("aria-valuetext", `slice ${this.position[2] + 1} of ${this.count[2]}, ${text}`);
+    canvas.setAttribute("aria-valuetext", `${this.flat ? "frame" : "slice"} ${this.position[2] + 1} of ${this.count[2]}, ${text}`);
   }
 
   annotate(pen, width, height) {
-    const [x, y] = [0, 1].map((i) =>
-      this.corner[i] + ((this.position[i] + 0.5 - this.start[i]) / this.seen[i]) * this.used[i]);
+    const [x, y] = this.onScreen(this.view.voxel);
     pen.beginPath();
     const across = [[0, y, x - 12, y], [x + 12, y, width, y]];
     const down = [[x, 0, x, y - 12], [x, y + 12, x, height]];
@@ -153,27 +202,42 @@ class Plane {
       Object.assign(pen, { strokeStyle: colour, lineWidth: thick });
       pen.stroke();
     }
-    const write = (text, at, down, align, baseline, font) => {
-      Object.assign(pen, { textAlign: align, textBaseline: baseline, font, fillStyle: "#000" });
-      const box = pen.measureText(text); // on a pad, to be read on bone as on air
-      const [left, top] = [at - box.actualBoundingBoxLeft - 3, down - box.actualBoundingBoxAscent - 3];
-      pen.fillRect(left, top, at + box.actualBoundingBoxRight + 3 - left, down + box.actualBoundingBoxDescent + 3 - top);
-      pen.fillStyle = "#f2f5f8";
-      pen.fillText(text, at, down);
-    };
     const [left, right, top, bottom] = this.letters;
-    write(left, 7, height / 2, "left", "middle", "bold 18px sans-serif");
-    write(right, width - 7, height / 2, "right", "middle", "bold 18px sans-serif");
-    write(top, width / 2, 7, "center", "top", "bold 18px sans-serif");
-    write(bottom, width / 2, height - 6, "center", "bottom", "bold 18px sans-serif");
-    const name = width < 250 ? "" : `${this.name} `; // in a narrow place it would run into the letter
-    write(`${name}${this.position[2] + 1}/${this.count[2]}`, 7, 7, "left", "top", "14px sans-serif");
+    this.write(pen, left, 8, height / 2, "left", "middle", 20, "bold");
+    this.write(pen, right, width - 8, height / 2, "right", "middle", 20, "bold");
+    this.write(pen, top, width / 2, 8, "center", "top", 20, "bold");
+    this.write(pen, bottom, width / 2, height - 7, "center", "bottom", 20, "bold");
+    const name = width < 250 ? "" : `${this.flat ? "frame" : this.name} `; // else it would run into the letter
+    if (this.count[2] > 1 || !this.flat)
+      this.write(pen, `${name}${this.position[2] + 1}/${this.count[2]}`, 8, 8, "left", "top", 15);
+    this.view.distances.draw(this, pen);
+    this.scaleBar(pen, width, height);
+  }
+
+  scaleBar(pen, width, height) {
+    const { scale: worth } = this.view.scene;
+    if (worth === "not calibrated") {
+      this.write(pen, worth, width - 9, height - 9, "right", "bottom", 15);
+      return;
+    }
     const scale = this.view.scale * this.view.zoom;
     const bar = [200, 100, 50, 20, 10, 5, 2, 1].find((mm) => mm * scale < width * 0.3) ?? 1;
     for (const [colour, extra] of [["#000", 1], ["#f2f5f8", 0]]) {
       pen.fillStyle = colour;
       pen.fillRect(width - 9 - bar * scale - extra, height - 10 - extra, bar * scale + 2 * extra, 3 + 2 * extra);
     }
-    write(`${bar} mm`, width - 9 - (bar * scale) / 2, height - 13, "center", "bottom", "14px sans-serif");
+    if (worth) this.write(pen, `${bar} mm ${worth}`, width - 9, height - 15, "right", "bottom", 15);
+    else this.write(pen, `${bar} mm`, width - 9 - (bar * scale) / 2, height - 15, "center", "bottom", 15);
+  }
+
+  /** Write on a pad, to be read on bone as on air. */
+  write(pen, text, x, y, align, baseline, size, weight = "") {
+    if (!text) return;
+    Object.assign(pen, { textAlign: align, textBaseline: baseline, font: `${weight} ${size}px sans-serif`, fillStyle: "#000" });
+    const box = pen.measureText(text);
+    const [left, top] = [x - box.actualBoundingBoxLeft - 3, y - box.actualBoundingBoxAscent - 3];
+    pen.fillRect(left, top, x + box.actualBoundingBoxRight + 3 - left, y + box.actualBoundingBoxDescent + 3 - top);
+    pen.fillStyle = "#f2f5f8";
+    pen.fillText(text, x, y);
   }
 }

@@ -1,4 +1,4 @@
-"""What there is to see: a volume, its mask and its window, and how its axes lie in the patient.
+"""What there is to see: a volume or an image, its mask and its window, and how its axes lie in the patient.
 
 The viewer in the browser and the still picture are drawn from the same scene, so that they cannot disagree.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -15,6 +15,10 @@ from ..errors import ViewError
 
 if TYPE_CHECKING:
     from highdicom import Volume
+
+    from .widget import View
+
+Names: TypeAlias = "Mapping[int, str] | Sequence[str] | None"
 
 # Across the screen to the right, down the screen, and along the scroll: the radiological convention, where one looks
 # from the patient's feet (axial), face (coronal) and left side (sagittal).
@@ -50,7 +54,7 @@ class Plane:
         image = array[at] if self.down[0] < self.across[0] else array[at].T
         return image[:: self.down[1], :: self.across[1]]
 
-    def position(self, shape: Sequence[int], voxel: Sequence[int]) -> tuple[int, int, int]:
+    def position(self, shape: Sequence[int], voxel: Sequence[float]) -> tuple[float, float, float]:
         """Return ``voxel`` as column and row of the screen and number of the slice, each counted from 0."""
         across, down, through = (
             voxel[axis] if step > 0 else shape[axis] - 1 - voxel[axis]
@@ -61,27 +65,38 @@ class Plane:
 
 @dataclass(frozen=True)
 class Scene:
-    """A volume (slice, row, column) with its affine to LPS in mm, and everything that is drawn with it."""
+    """A volume (slice, row, column) with its affine to LPS in mm, and everything that is drawn with it.
+
+    An image is a volume whose slices are its frames, with one plane and, in the place of LPS, its own frame, row and
+    column; in colour its array has a fourth axis.
+    """
 
     array: np.ndarray
     affine: np.ndarray
     labels: np.ndarray | None
     names: dict[int, str]
     voxel: tuple[int, int, int]
-    window: tuple[float, float]
-    presets: dict[str, tuple[float, float]]
-    title: str
-    unit: str
+    presets: dict[str, tuple[float, float]]  # none for a colour
+    planes: tuple[Plane, ...]  # axial, coronal and sagittal, or what comes nearest to them in an oblique volume
+    spacing: tuple[float, ...]  # of neighbours along each array axis in mm
+    window: tuple[float, float] = (127.5, 255.0)
+    title: str = ""
+    unit: str = ""
+    zoom: float = 1.0
+    opacity: float = 0.4
+    distances: Sequence[Mapping[str, Any]] = ()
+    banner: tuple[str, ...] = ()  # whose it is, from the header
+    scale: str = ""  # what a mm is worth, if it is not one in the patient: "at the detector", "not calibrated"
+    inverted: bool = False  # the lowest value is white
+    levels: tuple[int, ...] = tuple(range(256))  # the grays along the window ...
+    reach: tuple[float, float] = (-0.5, 0.5)  # ... which they span from here to here, in widths from its center
+    padding: int = 0  # the label of what is to be black
+    frame_ms: float = 0.0
 
     @property
-    def planes(self) -> tuple[Plane, ...]:
-        """The axial, coronal and sagittal plane, or what comes nearest to them in an oblique volume."""
-        return tuple(_plane(name, self.affine) for name in PLANES)
-
-    @property
-    def spacing(self) -> tuple[float, ...]:
-        """Distance of neighbours along each array axis in mm."""
-        return tuple(np.linalg.norm(self.affine[:3, :3], axis=0).tolist())
+    def is_flat(self) -> bool:
+        """Whether this is an image, with frames instead of slices."""
+        return len(self.planes) == 1
 
     @property
     def colours(self) -> dict[int, str]:
@@ -106,30 +121,43 @@ class Scene:
             f"W {_number(width)} L {_number(center)}" + (f" {self.unit}" * bool(self.unit)) + f" ({name})" * bool(name)
         )
 
-    def sentence(self, voxel: Sequence[int], window: Sequence[float]) -> str:
+    def place_text(self, voxel: Sequence[int]) -> str:
+        """Return where a voxel is, in words."""
+        if not self.is_flat:
+            return f"LPS {_triple(self.point(voxel))} mm"
+        frame = f"frame {voxel[0] + 1} of {len(self.array)}, " * (len(self.array) > 1)
+        return f"{frame}row {voxel[1] + 1}, column {voxel[2] + 1}"
+
+    def value_text(self, voxel: Sequence[int]) -> str:
+        """Return the value at a voxel in words: red, green and blue of a colour."""
+        if self.padding and self.labels is not None and self.labels[tuple(voxel)] == self.padding:
+            return "padding"
+        return f"{', '.join(_number(v) for v in np.ravel(self.array[tuple(voxel)]).tolist())} {self.unit}".strip()
+
+    def length_text(self, distance: Mapping[str, Any]) -> str:
+        """Return a measured distance in words, with what its mm are worth."""
+        if distance.get("mm") is None:
+            return f"{distance['pixels']:.1f} pixels"
+        return f"{distance['mm']:.1f} mm {self.scale}".strip()
+
+    def sentence(self, seen: Scene | View) -> str:
         """Return the picture in one sentence, for whoever cannot see it."""
-        x, y, z = self.point(voxel)
-        value = f"{_number(self.array[tuple(voxel)].item())} {self.unit}".strip()
         shown = ", ".join(list(self.names.values())[:8]) + (f" and {len(self.names) - 8} more" * (len(self.names) > 8))
+        what = "image, with its crosshair at" if self.is_flat else "axial, coronal and sagittal plane through"
+        lengths = ", ".join(map(self.length_text, seen.distances))
         return (
-            f"{self.title or 'Image volume'}: axial, coronal and sagittal plane through the LPS point "
-            f"({x:.1f}, {y:.1f}, {z:.1f}) mm, where the value is {value}; window {self.window_text(window)}; "
+            f"{self.title or ('Image' if self.is_flat else 'Image volume')}: {what} {self.place_text(seen.voxel)}, "
+            f"where the value is {self.value_text(seen.voxel)}; "
+            + f"window {self.window_text(seen.window)}; " * bool(self.presets)
+            + f"measured: {lengths}; " * bool(lengths)
             + (f"overlay: {shown}." if shown else "no overlay.")
         )
 
 
-def build(
-    volume: Volume,
-    mask: Volume | np.ndarray | None,
-    *,
-    title: str,
-    names: Mapping[int, str] | Sequence[str] | None,
-    preset: str | None,
-    window: tuple[float, float] | None,
-    at: Sequence[float] | None,
-    modality: str,
+def volume_scene(
+    volume: Volume, mask: Volume | np.ndarray | None, *, names: Names, at: Sequence[float] | None, modality: str
 ) -> Scene:
-    """Check what `show` and `still` were given, and make it a scene; the options are described there.
+    """Check a volume, its mask and the point to open at, and make them a scene.
 
     Raises
     ------
@@ -142,18 +170,18 @@ def build(
             f"A view needs a volume of one number per voxel (slice, row, column); this one has the shape {array.shape} "
             f"and the type {array.dtype}. Choose one channel: volume.get_channel(...)"
         )
-    labels = None if mask is None else _labels(volume, mask)
-    present = [] if labels is None else np.unique(labels[labels != 0]).tolist()
-    presets = dict(CT_WINDOWS) if modality == "CT" else _windows_of(array)
+    labels = labels_of(mask, array.shape, volume.affine)
+    known = names_of(labels, names)
+    presets = dict(CT_WINDOWS) if modality == "CT" else windows_of(array, modality)
     return Scene(
         array=array,
         affine=volume.affine,
-        labels=labels if present else None,
-        names=_names(present, names),
-        voxel=_nearest(volume, at) if at is not None else _centre(volume, labels, present),
-        window=_window(preset, window, presets),
+        labels=labels if known else None,
+        names=known,
+        voxel=_nearest(volume, at) if at is not None else _centre(volume, labels, list(known)),
         presets=presets,
-        title=title,
+        planes=tuple(_plane(name, volume.affine) for name in PLANES),
+        spacing=tuple(np.linalg.norm(volume.affine[:3, :3], axis=0).tolist()),
         unit="HU" if modality == "CT" else "",
     )
 
@@ -169,8 +197,12 @@ def _plane(name: str, affine: np.ndarray) -> Plane:
 
     across, down, through = map(find, PLANES[name])
     right, bottom = (direction_letters(affine[:3, axis] * step) for axis, step in (across, down))
-    left, top = ("".join(OPPOSITE[c] for c in letters) for letters in (right, bottom))
-    return Plane(name, across, down, through, (left, right, top, bottom))
+    return Plane(name, across, down, through, (opposite(right), right, opposite(bottom), bottom))
+
+
+def opposite(letters: str) -> str:
+    """Return the letters of the other direction: "RF" for "LH"."""
+    return "".join(OPPOSITE.get(letter, "") for letter in letters)
 
 
 def direction_letters(vector: np.ndarray) -> str:
@@ -183,17 +215,21 @@ def direction_letters(vector: np.ndarray) -> str:
     return "".join("LPH"[i] if unit[i] > 0 else "RAF"[i] for i in strongest_first if abs(unit[i]) > np.sin(np.pi / 18))
 
 
-def _labels(volume: Volume, mask: Volume | np.ndarray) -> np.ndarray:
+def labels_of(mask: Any, shape: tuple[int, ...], affine: np.ndarray | None = None) -> np.ndarray | None:
+    """Return a mask as whole numbers on the grid of its volume or image, or refuse it."""
+    if mask is None:
+        return None
     labels = np.asarray(getattr(mask, "array", mask))
-    if labels.shape != volume.spatial_shape:
+    labels = labels[None] if labels.ndim == 2 else labels
+    if labels.shape != shape:
         raise ViewError(
-            f"A mask lies on the grid of its volume, {volume.spatial_shape} (slice, row, column); "
+            f"A mask lies on the grid of its volume, {shape} (slice, row, column); "
             f"this one has the shape {labels.shape}. Resample it to the volume first."
         )
-    if hasattr(mask, "affine") and not np.allclose(mask.affine, volume.affine, atol=1e-3):
+    if affine is not None and hasattr(mask, "affine") and not np.allclose(mask.affine, affine, atol=1e-3):
         raise ViewError(
             "The mask has the shape of the volume but lies elsewhere in the patient: its first voxel is at "
-            f"{_triple(mask.affine[:3, 3])} mm (LPS), the volume's at {_triple(volume.affine[:3, 3])} mm, or its axes "
+            f"{_triple(mask.affine[:3, 3])} mm (LPS), the volume's at {_triple(affine[:3, 3])} mm, or its axes "
             "differ. Resample it to the volume: mask.match_geometry(volume)"
         )
     if labels.dtype.kind not in "biu" or (labels.size and (labels.min() < 0 or labels.max() > 65535)):
@@ -203,29 +239,38 @@ def _labels(volume: Volume, mask: Volume | np.ndarray) -> np.ndarray:
     return labels.view(np.uint8) if labels.dtype == bool else labels
 
 
-def _names(present: list[int], names: Mapping[int, str] | Sequence[str] | None) -> dict[int, str]:
-    if isinstance(names, str):
-        names = [names]
+def names_of(labels: np.ndarray | None, names: Names) -> dict[int, str]:
+    """Return the name of each label that occurs, without the background."""
+    seen = np.zeros(65536, bool)
+    for part in () if labels is None else labels:  # `numpy.unique` would sort all voxels
+        seen[part] = True
+    names = [names] if isinstance(names, str) else names
     known = dict(names) if isinstance(names, Mapping) else dict(enumerate(names or (), start=1))
-    return {label: known.get(label, f"label {label}") for label in present}
+    return {label: known.get(label, f"label {label}") for label in (np.flatnonzero(seen[1:]) + 1).tolist()}
 
 
-def _window(
-    preset: str | None, window: tuple[float, float] | None, presets: dict[str, tuple[float, float]]
+def window_of(
+    presets: Mapping[str, tuple[float, float]], preset: str | None, window: tuple[float, float] | None
 ) -> tuple[float, float]:
+    """Return the window that is asked for, else the first."""
     if preset is not None and preset not in presets:
-        raise ViewError(f"There is no window called {preset!r} here; there are: {', '.join(presets)}.")
-    center, width = window or presets[preset or next(iter(presets))]
+        raise ViewError(f"There is no window called {preset!r} here; there are: {', '.join(presets) or 'none'}.")
+    center, width = window or presets.get(preset or next(iter(presets), ""), Scene.window)
     if not width > 0:
         raise ViewError(f"A window is (center, width) with a width above 0; this width is {width}.")
     return float(center), float(width)
 
 
-def _windows_of(array: np.ndarray) -> dict[str, tuple[float, float]]:
-    """Return windows for a modality without fixed units: nearly all values, all values, and the brighter half."""
+def windows_of(array: np.ndarray, modality: str = "") -> dict[str, tuple[float, float]]:
+    """Return windows for a modality without fixed units, from its values: what emits (PT, NM) is read from 0 up."""
     sample = array.ravel()[:: max(1, array.size // 500_000)]
-    low, high, darkest, brightest = np.nanpercentile(sample, (1, 99, 0, 100)).tolist()
-    ranges = {"automatic": (low, high), "all values": (darkest, brightest), "bright": ((low + high) / 2, brightest)}
+    finite = sample[np.isfinite(sample)]
+    low, high, darkest, brightest = np.percentile(finite if finite.size else [0], (1, 99, 0, 100)).tolist()
+    ranges = {"automatic": (low, high), "all values": (darkest, brightest)}
+    if modality in ("PT", "NM"):
+        ranges = {"automatic": (0, high), "all values": (0, brightest), "faint": (0, high / 4)}
+    else:
+        ranges |= {"bright": ((low + high) / 2, brightest), "dark": (low, (low + high) / 2)}
     return {name: ((a + b) / 2, max(b - a, 1e-6)) for name, (a, b) in ranges.items()}
 
 

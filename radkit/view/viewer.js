@@ -1,44 +1,18 @@
-// The viewer in the browser: three planes (plane.js, which comes before this file) that follow one crosshair.
-// What it needs to know of the scene comes with the widget's state; the voxels come by message, once it asks for them.
+// The viewer in the browser: three planes that follow one crosshair, or one image. Before this file come voxels.js,
+// plane.js and distances.js. What it needs to know of the scene comes with the widget's state; the voxels by message.
 
 const PAGE = 10; // slices that PageUp and PageDown go
 const NAMES = 24; // structures named under the planes
-const TYPES = { int16: Int16Array, float32: Float32Array, uint8: Uint8Array, uint16: Uint16Array };
+const PATIENCE = 1500; // milliseconds without voxels, after which the picture saved with the notebook is shown
 const HELP =
-  "scroll: wheel, ↑ ↓ · crosshair: click, drag · window: right-drag, Shift-drag, Shift-arrows, 1 to 9 · " +
-  "zoom: + − · one plane: F, double-click · mask on, off: M";
-
-/** Ask for the voxels and collect them as they come; `changed` is called with each part. */
-function receive(model) {
-  const { shape, kind, labels } = model.get("description");
-  const [slices, rows, columns] = shape;
-  const values = new TYPES[kind](slices * rows * columns).fill(-32768); // black until they come
-  const data = { values, labels: null, slices: 0, views: new Set() };
-  const changed = () => data.views.forEach((view) => view.refresh(true));
-  model.on("msg:custom", async (message, buffers) => {
-    const bytes = buffers?.[0] && new Uint8Array(buffers[0].buffer, buffers[0].byteOffset, buffers[0].byteLength);
-    if (message.radkit === "voxels") {
-      const start = message.slice * rows * columns * values.BYTES_PER_ELEMENT;
-      new Uint8Array(values.buffer).set(bytes, start);
-      data.slices = Math.min(slices, data.slices + message.slices);
-      changed();
-    } else if (message.radkit === "labels") {
-      const plain = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
-      data.labels = new TYPES[labels](await new Response(plain).arrayBuffer());
-      changed();
-    }
-  });
-  // The first message can come before JupyterLab has opened a subshell of the kernel, and would then wait for every
-  // cell of a "Run All": ask again until the voxels come. The kernel answers one number once.
-  const ask = Math.random();
-  const request = (pause) => {
-    if (data.slices || pause > 60_000) return;
-    model.send({ radkit: "voxels, please", ask });
-    setTimeout(request, pause, 2 * pause);
-  };
-  request(200);
-  return data;
-}
+  "scroll: wheel, ↑ ↓ · crosshair: click, drag · window: right-drag, Shift-drag, Shift-arrows, 1 to 9 · zoom: + −";
+const HELP_ON = [ // what else there is, where there is something for it
+  ["play, stop: P", (scene) => scene.planes.length === 1 && scene.shape[0] > 1],
+  ["one plane: F, double-click", (scene) => scene.planes.length > 1],
+  ["mask on, off: M · next structure: N", (scene) => scene.structures.length],
+  ["measure: D, then drag, or arrows and Enter; Delete", () => true],
+  ["patient: H", (scene) => scene.has_banner],
+];
 
 let pageScrolled = 0; // when the wheel last moved the page: a gesture that began outside goes on scrolling the page
 
@@ -55,17 +29,20 @@ class View {
       const rgb = parseInt(colour.slice(1), 16);
       this.colours[label] = ((rgb & 255) << 16) | (rgb & 0xff00) | (rgb >> 16); // ABGR without its alpha
     }
+    this.distances = new Distances(this);
     this.build(el);
     this.abort = new AbortController();
     this.planes.forEach((plane) => this.listen(plane));
     const options = { capture: true, passive: true, signal: this.abort.signal };
     const outside = (event) => { if (!event.target.closest?.(".radkit-plane")) pageScrolled = event.timeStamp; };
     document.addEventListener("wheel", outside, options);
-    for (const name of ["voxel", "window", "zoom", "opacity"]) model.on(`change:${name}`, () => this.refresh());
+    for (const name of ["voxel", "window", "zoom", "opacity", "distances", "banner"])
+      model.on(`change:${name}`, () => this.refresh());
     data.views.add(this);
+    data.ask();
     this.resizing = new ResizeObserver(() => this.refresh());
     this.resizing.observe(this.root);
-    this.waiting = setTimeout(() => this.refresh(), 8000);
+    this.waiting = setTimeout(() => this.wait(), PATIENCE);
   }
 
   get voxel() { return this.model.get("voxel"); }
@@ -86,7 +63,7 @@ class View {
     this.root = make("div", "radkit-view");
     this.root.dataset.lmSuppressShortcuts = "true"; // JupyterLab's own keys (1 makes a heading) stay out of here
     this.root.setAttribute("role", "group");
-    this.root.setAttribute("aria-label", scene.title || "three planes of a volume");
+    this.root.setAttribute("aria-label", scene.title || (scene.planes.length > 1 ? "three planes of a volume" : "image"));
     this.planes = scene.planes.map((plane) => new Plane(this, plane));
     this.rows = make("div", "radkit-planes");
     this.rows.append(...this.planes.map((plane) => plane.canvas));
@@ -98,23 +75,43 @@ class View {
       return button;
     });
     this.bar.append(...this.buttons);
+    this.bar.append(this.distances.button);
+    const playable = scene.planes.length === 1 && scene.shape[0] > 1;
+    if (playable) this.player = this.toggle(make, "P play", "play the frames (key P)", () => this.play());
+    if (scene.has_banner)
+      this.bannerButton = this.toggle(make, "H patient", "show or hide the patient (key H)", () => this.flipBanner());
     if (scene.structures.length) this.bar.append(this.opacityControl(make));
     this.windowText = make("span", "radkit-window");
     this.bar.append(this.windowText);
     this.probeText = make("div", "radkit-probe");
+    const title = make("div", scene.stand_in ? "radkit-title radkit-stand-in" : "radkit-title", scene.title);
+    if (scene.title) this.root.append(title);
+    this.banner = make("div", "radkit-banner");
+    const help = [HELP, ...HELP_ON.filter(([, useful]) => useful(scene)).map(([text]) => text)].join(" · ");
+    this.root.append(this.banner, this.rows, this.bar, this.probeText, this.distances.row, this.legend(make));
+    this.root.append(make("div", "radkit-help", help));
+    el.append(this.root);
+  }
+
+  toggle(make, text, title, onclick) {
+    const button = Object.assign(make("button", "", text), { title, onclick });
+    this.bar.append(button);
+    return button;
+  }
+
+  /** The names of the structures; a click goes to where one is largest. */
+  legend(make) {
     const legend = make("div", "radkit-legend");
-    for (const [, name, colour] of scene.structures.slice(0, NAMES)) {
+    const { structures } = this.scene;
+    for (const [label, name, colour] of structures.slice(0, NAMES)) {
       const swatch = make("i", "");
       swatch.style.background = colour;
-      const entry = make("span", "", name);
+      const entry = Object.assign(make("button", "", name), { title: `go to ${name}`, onclick: () => this.jump(label) });
       entry.prepend(swatch);
       legend.append(entry);
     }
-    if (scene.structures.length > NAMES) legend.append(make("span", "", `and ${scene.structures.length - NAMES} more`));
-    const banner = make("div", scene.stand_in ? "radkit-title radkit-stand-in" : "radkit-title", scene.title);
-    if (scene.title) this.root.append(banner);
-    this.root.append(this.rows, this.bar, this.probeText, legend, make("div", "radkit-help", HELP));
-    el.append(this.root);
+    if (structures.length > NAMES) legend.append(make("span", "", `and ${structures.length - NAMES} more`));
+    return legend;
   }
 
   opacityControl(make) {
@@ -140,16 +137,24 @@ class View {
       canvas.setPointerCapture(event.pointerId);
       const windowing = event.button === 2 || event.shiftKey;
       drag = { windowing, x: event.clientX, y: event.clientY, window: this.window };
-      if (!windowing) this.goTo(plane.voxelAt(plane.under(event)));
+      if (windowing) return;
+      if (this.distances.on) this.distances.start(plane, plane.spot(plane.under(event)));
+      else this.goTo(plane.voxelAt(plane.under(event)));
     });
     canvas.addEventListener("pointermove", (event) => {
       if (drag?.windowing) this.windowBy(drag.window, event.clientX - drag.x, event.clientY - drag.y);
+      else if (drag && this.distances.on) this.distances.follow(plane.spot(plane.under(event)));
       else if (drag) this.goTo(plane.voxelAt(plane.under(event)));
       else this.hover(plane.voxelAt(plane.under(event)));
     });
-    for (const end of ["pointerup", "pointercancel"]) canvas.addEventListener(end, () => { drag = null; });
+    for (const end of ["pointerup", "pointercancel"]) {
+      canvas.addEventListener(end, () => {
+        if (drag && !drag.windowing && this.distances.on) this.distances.finish();
+        drag = null;
+      });
+    }
     canvas.addEventListener("pointerleave", () => this.hover(null));
-    canvas.addEventListener("dblclick", () => this.enlarge(plane));
+    canvas.addEventListener("dblclick", () => { if (!this.distances.on) this.enlarge(plane); });
     canvas.addEventListener("contextmenu", (event) => { event.preventDefault(); event.stopPropagation(); });
     canvas.addEventListener("keydown", (event) => {
       if (event.ctrlKey || event.metaKey || event.altKey || !this.press(plane, event)) return;
@@ -159,7 +164,9 @@ class View {
   }
 
   /** Do what a key asks for; false if it asks for nothing. */
-  press(plane, { key, shiftKey }) {
+  press(plane, event) {
+    const { key, shiftKey } = event;
+    if (this.distances.press(plane, event)) return true;
     const preset = this.scene.presets[Number(key) - 1];
     const arrow = { ArrowUp: [0, 1], ArrowRight: [1, 0], ArrowDown: [0, -1], ArrowLeft: [-1, 0] }[key];
     const jump = { PageUp: PAGE, PageDown: -PAGE, Home: Infinity, End: -Infinity }[key];
@@ -171,6 +178,9 @@ class View {
     else if (key === "-") this.zoomBy(0.8);
     else if (key === "f" || key === "F") this.enlarge(plane);
     else if (key === "m" || key === "M") { this.hidden = !this.hidden; this.refresh(); }
+    else if (key === "n" || key === "N") this.jump();
+    else if ((key === "p" || key === "P") && this.player) this.play();
+    else if ((key === "h" || key === "H") && this.bannerButton) this.flipBanner();
     else return false;
     return true;
   }
@@ -188,6 +198,25 @@ class View {
     this.pointed = null;
     if (voxel.join() !== this.voxel.join()) this.set("voxel", voxel);
   }
+
+  /** Go to where a structure's axial section is largest; without a label, to the structure that comes next. */
+  jump(label) {
+    const { structures, planes } = this.scene;
+    if (!this.data.labels || !structures.length) return;
+    const now = structures.findIndex(([number]) => number === this.structure);
+    this.structure = label ?? structures[(now + 1) % structures.length][0];
+    const voxel = this.data.middle(this.structure, planes[0].through[0]);
+    if (voxel) this.goTo(voxel);
+  }
+
+  play() {
+    if (this.playing) clearInterval(this.playing);
+    const next = () => this.goTo([(this.voxel[0] + 1) % this.scene.shape[0], ...this.voxel.slice(1)]);
+    this.playing = this.playing ? null : setInterval(next, this.scene.frame_ms);
+    this.player.setAttribute("aria-pressed", Boolean(this.playing));
+  }
+
+  flipBanner() { this.set("banner", !this.model.get("banner")); }
 
   hover(voxel) {
     this.pointed = voxel;
@@ -212,16 +241,39 @@ class View {
     plane.canvas.focus({ preventScroll: true });
   }
 
+  /** Voxel coordinates in LPS mm; those of an image stay frame, row and column. */
+  point(voxel) {
+    return this.scene.affine.slice(0, 3).map((row) => row[3] + voxel.reduce((sum, at, i) => sum + row[i] * at, 0));
+  }
+
+  /** The inverse of `point`: the axes of a volume are at right angles. */
+  place(point) {
+    const { affine } = this.scene;
+    return [0, 1, 2].map((axis) => {
+      const [along, off] = [affine.slice(0, 3).map((row) => row[axis]), point.map((at, i) => at - affine[i][3])];
+      return along.reduce((sum, a, i) => sum + a * off[i], 0) / along.reduce((sum, a) => sum + a * a, 0);
+    });
+  }
+
   /** The value at a voxel in words, with where it is in the patient. */
   probe(voxel) {
-    const { affine, shape, unit, structures } = this.scene;
-    const at = (voxel[0] * shape[1] + voxel[1]) * shape[2] + voxel[2];
-    const point = [0, 1, 2].map((i) =>
-      affine[i].reduce((sum, factor, j) => sum + factor * (j < 3 ? voxel[j] : 1), 0).toFixed(1));
-    const label = this.data.labels?.[at];
-    const name = label ? ` · ${structures.find(([number]) => number === label)?.[1] ?? label}` : "";
-    const text = `${format(this.data.values[at])} ${unit}`.trim() + ` at LPS (${point.join(", ")}) mm${name}`;
-    return { text, index: `voxel (${voxel.join(", ")})` };
+    const { unit, structures, padding, planes } = this.scene;
+    const label = this.data.label(voxel);
+    const value = [this.data.value(voxel) ?? []].flat().map(format).join(", ");
+    const text = label && label === padding ? "padding" : `${value} ${unit}`.trim();
+    const name = label && label !== padding ? ` · ${structures.find(([number]) => number === label)?.[1] ?? label}` : "";
+    if (planes.length === 1) return { text: `${text} at row ${voxel[1] + 1}, column ${voxel[2] + 1}${name}`, index: "" };
+    const point = this.point(voxel).map((mm) => mm.toFixed(1));
+    return { text: `${text} at LPS (${point.join(", ")}) mm${name}`, index: ` · voxel (${voxel.join(", ")})` };
+  }
+
+  /** Show the picture that was saved with the notebook until there are voxels: the kernel is busy, or long gone. */
+  wait() {
+    const { picture, text } = this.model.get("saved");
+    if (this.data.come) return;
+    this.saved = Object.assign(new Image(), { className: "radkit-saved", src: picture ?? "", alt: text ?? "" });
+    if (picture) this.rows.replaceWith(this.saved);
+    this.refresh();
   }
 
   refresh(newData = false) {
@@ -237,7 +289,7 @@ class View {
     const narrow = room < 560 && !this.alone;
     const row = shown.map((plane) => plane.extent[0]).sort((a, b) => b - a).slice(0, narrow ? 2 : 3);
     const tallest = Math.max(...shown.map((plane) => plane.extent[1]));
-    const limit = Math.max(240, innerHeight * (this.alone ? 0.7 : 0.6)) / tallest;
+    const limit = Math.max(240, innerHeight * (shown.length === 1 ? 0.7 : 0.6)) / tallest;
     this.scale = Math.min((room - gap * (row.length - 1)) / row.reduce((a, b) => a + b), limit);
     for (const plane of this.planes) {
       plane.canvas.style.display = shown.includes(plane) ? "" : "none";
@@ -250,21 +302,25 @@ class View {
   draw() {
     if (!this.root.clientWidth) return;
     const { data, scene } = this;
-    const shown = this.arrange();
+    if (data.come && this.saved?.isConnected) this.saved.replaceWith(this.rows);
+    const shown = this.saved?.isConnected ? [] : this.arrange();
     shown.forEach((plane) => plane.layOut());
     if (!shown.every((plane) => plane.holdsCrosshair())) this.focus = this.voxel;
     shown.forEach((plane) => plane.draw());
     const [center, width] = this.window;
-    this.windowText.textContent = `W ${format(width)} L ${format(center)} ${scene.unit}`;
+    this.windowText.textContent = scene.colour ? "" : `W ${format(width)} L ${format(center)} ${scene.unit}`;
     this.buttons.forEach((button, i) =>
       button.setAttribute("aria-pressed", scene.presets[i][1] === center && scene.presets[i][2] === width));
+    this.distances.show();
     if (this.slider) this.slider.value = this.opacity;
-    const loaded = data.slices / scene.shape[0];
-    const complete = loaded === 1 && (!scene.labels || data.labels);
-    this.root.dataset.state = complete ? "ready" : "loading";
+    const banner = this.model.get("banner");
+    this.bannerButton?.setAttribute("aria-pressed", banner);
+    this.banner.hidden = !banner || !data.banner.length;
+    this.banner.textContent = data.banner.join(" · ");
+    this.root.dataset.state = data.complete ? "ready" : data.come ? "loading" : "waiting";
     const { text, index } = this.probe(this.pointed ?? this.voxel);
-    this.probeText.textContent = complete ? `${text} · ${index}`
-      : loaded ? `loading: ${Math.round(100 * loaded)} %`
+    this.probeText.textContent = data.complete ? text + index
+      : data.come ? `loading: ${Math.round((100 * data.come) / scene.shape[0])} %`
       : "The voxels are on their way. If they do not come, the kernel is busy or gone: run this cell again.";
   }
 
@@ -273,6 +329,7 @@ class View {
     this.resizing.disconnect();
     this.abort.abort();
     clearTimeout(this.waiting);
+    clearInterval(this.playing);
     cancelAnimationFrame(this.frame);
     this.root.remove();
   }
@@ -281,7 +338,7 @@ class View {
 export default () => {
   let data; // one copy of the voxels, for every view of this widget
   return {
-    initialize({ model }) { data = receive(model); },
+    initialize({ model }) { data = new Voxels(model); },
     render({ model, el }) {
       const view = new View(model, el, data);
       return () => view.remove();

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from .scene import build
+from .images import scene_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def show(
-    volume: Volume,
+    given: object,
     mask: Volume | np.ndarray | None = None,
     *,
     title: str = "",
@@ -25,9 +25,10 @@ def show(
     at: Sequence[float] | None = None,
     zoom: float = 1.0,
     opacity: float = 0.4,
-    modality: str = "CT",
+    modality: str | None = None,
+    banner: bool | None = None,
 ) -> View:
-    """Show a volume in three planes that follow one crosshair: scroll, window, probe; with a still picture behind.
+    """Show a volume in three planes that follow one crosshair, or an image: scroll, window, probe, measure.
 
     Every orientation of the array is shown in the radiological convention: the patient's right on the left of the
     screen, anterior at the top of the axial plane, the head at the top of the coronal and sagittal ones, the face to
@@ -35,8 +36,11 @@ def show(
 
     Parameters
     ----------
-    volume
-        One number per voxel (slice, row, column), with its affine to LPS in mm.
+    given
+        A volume: one number per voxel (slice, row, column), with its affine to LPS in mm. Or an image of
+        `radkit.dicom.read_image`; it is shown as its object has it: MONOCHROME1 inverted, padding black, its overlays
+        as a mask, and mm only where the object knows them. Or what is first to be read into one of the two: a path, a
+        list of files, or a series of `radkit.dicom.scan`.
     mask
         Whole numbers on the same grid; 0 is the background.
     title
@@ -49,23 +53,31 @@ def show(
     window
         Any other window, as (center, width).
     at
-        The point to open at, LPS in mm. Without it: the middle of the volume or, with a mask, the first structure where
-        its axial section is largest.
+        The point to open at, LPS in mm; in an image, frame, row and column. Without it: the middle or, with a mask, the
+        first structure where its axial section is largest.
     zoom
         How many times larger than the whole plane, about the crosshair.
     opacity
         Of the mask, from 0 to 1.
     modality
-        "CT" has windows and values in HU; any other gets windows taken from its own values.
+        "CT", which a bare volume is taken for, has windows and values in HU; any other gets windows from its values.
+    banner
+        Whether to show name, ID, study date and series description, if there is a header to take them from. Without it:
+        as the reader last chose, and at first, yes. What the browser shows of it is never saved in the notebook.
 
     Returns
     -------
     View
-        A widget. ``view.voxel`` (slice, row, column), ``view.point`` (LPS in mm) and ``view.window`` (center, width)
-        follow what is done in the browser, and steer it when they are set; ``view.still()`` draws what it shows.
+        A widget. ``view.voxel`` (slice, row, column), ``view.point`` (LPS in mm), ``view.window`` (center, width) and
+        ``view.distances`` follow what is done in the browser, and steer it when they are set; a function is told by
+        ``view.observe(function, names=["voxel", "window", "distances"])``. ``view.distances`` is a list of ``{"from":
+        LPS, "to": LPS, "mm": length}``; an image has frame, row and column for LPS and, where nobody knows its mm,
+        ``"mm": None`` and ``"pixels"``. ``view.still()`` draws what it shows.
 
     Raises
     ------
+    DicomError
+        If files are given that cannot be read.
     ViewError
         If the parts do not fit together; the message says which, and what was expected.
     MissingDependency
@@ -73,5 +85,5 @@ def show(
     """
     from .widget import View
 
-    scene = build(volume, mask, title=title, names=names, preset=preset, window=window, at=at, modality=modality)
-    return View(scene, zoom=zoom, opacity=opacity)
+    options: dict[str, Any] = {"names": names, "preset": preset, "window": window, "at": at, "modality": modality}
+    return View(scene_of(given, mask, title=title, zoom=zoom, opacity=opacity, **options), banner=banner)

@@ -1,12 +1,14 @@
 """The widget between Python and `viewer.js`: a short description of the scene, and the voxels for a browser that asks.
 
-What a widget synchronises is saved into the notebook, so the voxels are no part of it. The browser asks for them by
-a custom message; JupyterLab (from 4.4 on) has it answered in a subshell of the kernel, also while later cells run.
+What a widget synchronises is saved into the notebook, so the voxels and the patient's name are no part of it. The
+browser asks for them by a custom message; JupyterLab (from 4.4 on) has it answered in a subshell of the kernel, also
+while later cells run. For a browser that gets no answer, since the kernel is gone, a small picture is saved.
 """
 
 from __future__ import annotations
 
 import base64
+import io
 import zlib
 from pathlib import Path
 from typing import Any
@@ -19,28 +21,35 @@ from .scene import Scene
 
 traitlets = optional("traitlets")
 CHUNK = 4 << 20  # bytes of voxels in one message, so that the first slices are seen while the others come
+SCRIPTS = ("voxels.js", "plane.js", "distances.js", "viewer.js")
 
 
 class View(optional("anywidget").AnyWidget):  # type: ignore[misc]
     """A scene in the browser; made by `show`."""
 
-    _esm = "\n".join(Path(__file__).with_name(name).read_text("utf-8") for name in ("plane.js", "viewer.js"))
+    _esm = "\n".join(Path(__file__).with_name(name).read_text("utf-8") for name in SCRIPTS)
     _css = Path(__file__).with_name("viewer.css")
     description = traitlets.Dict().tag(sync=True)
+    saved = traitlets.Dict(help="a picture for a browser without a kernel").tag(sync=True)
     voxel = traitlets.List(traitlets.Int(), help="slice, row and column of the crosshair").tag(sync=True)
     window = traitlets.List(traitlets.Float(), help="center and width").tag(sync=True)
+    distances = traitlets.List(traitlets.Dict(), help="from and to in LPS, mm").tag(sync=True)
     zoom = traitlets.Float(1.0).tag(sync=True)
     opacity = traitlets.Float(0.4, min=0, max=1).tag(sync=True)
+    banner = traitlets.Bool(True, help="whether the patient's banner is seen").tag(sync=True)
+    _banner_chosen = True  # by the reader, for the views to come
 
-    def __init__(self, scene: Scene, *, zoom: float, opacity: float):
+    def __init__(self, scene: Scene, *, banner: bool | None):
         self._scene, self._answered = scene, set[float]()
         super().__init__(
             description=_describe(scene),
             voxel=list(scene.voxel),
             window=list(scene.window),
-            zoom=zoom,
-            opacity=opacity,
+            zoom=scene.zoom,
+            opacity=scene.opacity,
+            banner=View._banner_chosen if banner is None else banner,
         )
+        self.observe(lambda change: setattr(View, "_banner_chosen", change["new"]), "banner")
         self.on_msg(self._answer)
         # JupyterLab names the subshell that is to handle a message; ipykernel 7.4 overrules it and has the browser wait
         # for the main shell, that is, for the end of "Run All". Here the browser's choice stands.
@@ -48,12 +57,12 @@ class View(optional("anywidget").AnyWidget):  # type: ignore[misc]
 
     @property
     def point(self) -> tuple[float, float, float]:
-        """The crosshair in LPS, in mm."""
+        """The crosshair in LPS, in mm; in an image, its frame, row and column."""
         return self._scene.point(self.voxel)
 
-    def still(self) -> Still:
-        """Draw the planes as they stand, as a picture."""
-        return draw(self._scene, self.voxel, self.window, zoom=self.zoom, opacity=self.opacity)
+    def still(self, *, banner: bool = False) -> Still:
+        """Draw what is seen as a picture, with the patient's banner if asked."""
+        return draw(self._scene, self, banner=banner)
 
     def _answer(self, _: object, message: Any, __: object) -> None:
         """Send the voxels and the mask to a browser that has asked: the slices at the crosshair first."""
@@ -65,37 +74,53 @@ class View(optional("anywidget").AnyWidget):  # type: ignore[misc]
         starts = sorted(range(0, len(array), per_chunk), key=lambda k: abs(k + per_chunk // 2 - self.voxel[0]))
         for k in starts:
             slices = np.ascontiguousarray(array[k : k + per_chunk], kind)
-            self.send({"radkit": "voxels", "slice": k, "slices": len(slices)}, [slices.data.cast("B")])
+            message = {"radkit": "voxels", "slice": k, "slices": len(slices), "banner": self._scene.banner}
+            self.send(message, [slices.data.cast("B")])
             if k == starts[0] and self._scene.labels is not None:
                 labels = np.ascontiguousarray(self._scene.labels, self.description["labels"])
                 self.send({"radkit": "labels"}, [zlib.compress(labels.data, 1)])
 
     def _repr_mimebundle_(self, **options: Any) -> tuple[dict[str, object], dict[str, object]]:
-        data, metadata = super()._repr_mimebundle_(**options)
         picture = self.still()
+        self.saved = {"picture": _small(picture), "text": picture.text}
+        data, metadata = super()._repr_mimebundle_(**options)
         data = {**data, "image/png": base64.b64encode(picture.png()).decode(), "text/plain": picture.text}
         return data, {**metadata, "image/png": {"alt": picture.text}}
 
 
+def _small(picture: Still) -> str:
+    """Return a picture as the address of a JPEG, of some 40 kB."""
+    image, file = picture.image.copy(), io.BytesIO()
+    image.thumbnail((800, 480))
+    image.save(file, "jpeg", quality=50)
+    return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode()
+
+
 def _describe(scene: Scene) -> dict[str, object]:
-    """Return what the browser needs to know of a scene, without its voxels."""
-    return {
-        "shape": list(scene.array.shape),
+    """Return what the browser needs to know of a scene, without its voxels and without the patient's name."""
+    as_it_is = ("spacing", "scale", "inverted", "levels", "reach", "padding", "frame_ms", "title", "unit")
+    return {name: getattr(scene, name) for name in as_it_is} | {
+        "shape": list(scene.array.shape[:3]),
         "affine": scene.affine.tolist(),
-        "spacing": list(scene.spacing),
         "kind": _kind(scene.array),
-        "labels": "" if scene.labels is None else ("uint8" if max(scene.names) < 256 else "uint16"),
+        "colour": not scene.presets,
+        "has_banner": bool(scene.banner),
+        "labels": "" if scene.labels is None else ("uint8" if scene.labels.max() < 256 else "uint16"),
         "planes": [vars(plane) for plane in scene.planes],
         "structures": [[label, scene.names[label], colour] for label, colour in scene.colours.items()],
         "presets": [[name, *preset] for name, preset in scene.presets.items()],
-        "title": scene.title,
         "stand_in": scene.is_stand_in,
-        "unit": scene.unit,
     }
 
 
 def _kind(array: np.ndarray) -> str:
     """Return the type in which the voxels travel without a change: 16 bits where they fit, else 32-bit floats."""
+    if array.dtype == np.uint8:
+        return "uint8"
     low, high = array.min(), array.max()
-    whole = array.dtype.kind != "f" or bool(np.isfinite(low + high) and np.array_equal(array, np.rint(array)))
-    return "int16" if whole and low >= -32768 and high <= 32767 else "float32"
+    if array.dtype.kind == "f" and not all(np.array_equal(part, np.rint(part)) for part in array):  # NaN is no number
+        return "float32"
+    return next(
+        (kind for kind in ("int16", "uint16", "int32") if np.iinfo(kind).min <= low and high <= np.iinfo(kind).max),
+        "float32",
+    )

@@ -1,0 +1,119 @@
+// Distances: drawn with the mouse or, from crosshair to crosshair, with the keys; kept in the state of the widget.
+
+class Distances {
+  constructor(view) {
+    this.view = view;
+    this.drawing = null; // { plane, from, to }: one end is set, the other still moves
+    this.button = document.createElement("button");
+    this.button.textContent = "D distance";
+    this.button.title = "measure: drag from end to end or, with the keys, arrows and Enter at each end (key D)";
+    this.button.onclick = () => this.toggle();
+    this.row = document.createElement("div");
+    this.row.className = "radkit-distances";
+    this.row.setAttribute("aria-live", "polite");
+  }
+
+  get list() { return this.view.model.get("distances"); }
+
+  toggle(on = !this.on) {
+    [this.on, this.drawing] = [on, null];
+    this.view.refresh();
+  }
+
+  /** The two ends, as places between voxels, as what Python gets: millimetres, or pixels where nobody knows them. */
+  measured({ from, to }) {
+    const { spacing, scale } = this.view.scene;
+    const length = Math.hypot(...spacing.map((mm, i) => (to[i] - from[i]) * mm));
+    const ends = { from: this.view.point(from), to: this.view.point(to) };
+    return scale === "not calibrated" ? { ...ends, mm: null, pixels: length } : { ...ends, mm: length };
+  }
+
+  words({ mm, pixels }) {
+    const { scale } = this.view.scene;
+    return mm === null ? `${pixels.toFixed(1)} pixels` : `${mm.toFixed(1)} mm${scale && ` ${scale}`}`;
+  }
+
+  start(plane, place) { this.drawing = { plane, from: place, to: place }; }
+
+  /** Let the open end follow the mouse or the crosshair. */
+  follow(place) {
+    if (!this.drawing) return;
+    this.drawing.to = place;
+    this.view.refresh();
+  }
+
+  finish() {
+    const distance = this.drawing && this.measured(this.drawing);
+    this.drawing = null;
+    if (distance && (distance.mm ?? distance.pixels) > 0) this.view.set("distances", [...this.list, distance]);
+    this.view.refresh();
+  }
+
+  remove(index = this.list.length - 1) {
+    this.view.set("distances", this.list.filter((_, i) => i !== index));
+    this.view.refresh();
+  }
+
+  /** Do what a key on a plane asks for; false if it asks for nothing here. */
+  press(plane, { key, shiftKey }) {
+    const arrow = { ArrowUp: [0, -1], ArrowRight: [1, 0], ArrowDown: [0, 1], ArrowLeft: [-1, 0] }[key];
+    if (key === "d" || key === "D") this.toggle();
+    else if ((key === "Delete" || key === "Backspace") && this.list.length) this.remove();
+    else if (!this.on) return false;
+    else if (key === "Escape") this.toggle(false);
+    else if (key === "Enter" && this.drawing) this.finish();
+    else if (key === "Enter") this.start(plane, this.view.voxel);
+    else if (arrow) {
+      const [column, row, slice] = plane.position;
+      const far = shiftKey ? 10 : 1;
+      this.view.goTo(plane.voxelAt([column + far * arrow[0], row + far * arrow[1], slice]));
+      this.follow(this.view.voxel);
+    } else return false;
+    return true;
+  }
+
+  /** Draw those that lie in the plane as it stands. */
+  draw(plane, pen) {
+    const [axis] = plane.through;
+    const kept = this.list.map((d) => ({ ...d, from: this.view.place(d.from), to: this.view.place(d.to) }));
+    const open = this.drawing?.plane === plane ? [{ ...this.measured(this.drawing), ...this.drawing }] : [];
+    for (const { from, to, ...length } of [...kept, ...open]) {
+      if ([from, to].some((end) => Math.abs(end[axis] - this.view.voxel[axis]) > 0.5)) continue;
+      const [a, b] = [plane.onScreen(from), plane.onScreen(to)];
+      for (const [colour, thick] of [["#000", 5], ["#f0e442", 2]]) {
+        pen.beginPath();
+        pen.moveTo(...a);
+        pen.lineTo(...b);
+        for (const [x, y] of [a, b]) {
+          pen.moveTo(x + 6, y);
+          pen.arc(x, y, 6, 0, 2 * Math.PI);
+        }
+        Object.assign(pen, { strokeStyle: colour, lineWidth: thick });
+        pen.stroke();
+      }
+      pen.font = "16px sans-serif";
+      const room = pen.measureText(this.words(length)).width + 18; // beyond the end, where there is room
+      const right = b[0] >= a[0] ? b[0] + room < plane.canvas.clientWidth : b[0] < room;
+      plane.write(pen, this.words(length), b[0] + (right ? 12 : -12), b[1], right ? "left" : "right", "middle", 16);
+    }
+  }
+
+  /** List them under the planes: a click goes there, Delete takes one away. */
+  show() {
+    this.button.setAttribute("aria-pressed", Boolean(this.on));
+    const words = this.list.map((distance) => this.words(distance));
+    if (words.join() === this.shown) return;
+    this.shown = words.join();
+    this.row.replaceChildren(...words.map((text, index) => {
+      const entry = document.createElement("span");
+      const go = Object.assign(document.createElement("button"), { textContent: text, title: "go there" });
+      go.onclick = () => this.view.goTo(this.view.place(this.list[index].to).map(Math.round));
+      const cross = Object.assign(document.createElement("button"), { textContent: "×", title: `remove ${text}` });
+      cross.setAttribute("aria-label", cross.title);
+      cross.onclick = () => this.remove(index);
+      entry.addEventListener("keydown", (event) => { if (event.key === "Delete") this.remove(index); });
+      entry.append(go, cross);
+      return entry;
+    }));
+  }
+}
