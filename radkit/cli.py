@@ -70,6 +70,34 @@ def tour(notebooks: tuple[Path, ...], jobs: int, out: Path) -> None:
     sys.exit(bool(failed))
 
 
+@main.command()
+@click.argument("path", type=click.Path(path_type=Path))
+@click.option("--problems", is_flag=True, help="Show only the series that something is wrong with.")
+def scan(path: Path, problems: bool) -> None:
+    """List the patients, studies and series under PATH, and what is wrong with each.
+
+    Exit status 0 if there is any DICOM series, 1 if there is none.
+    """
+    from .dicom import scan as find_series
+
+    found = find_series(path)
+    click.echo(found.with_problems() if problems else found)
+    sys.exit(not found.series)
+
+
+@main.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("other", required=False, type=click.Path(path_type=Path))
+@click.option("--search", default="", help="Only tags with this text in their number, keyword, name or value.")
+@click.option("--bytes", "first_bytes", is_flag=True, help="The first bytes of FILE, explained.")
+def show(file: Path, other: Path | None, search: str, first_bytes: bool) -> None:
+    """List the tags of FILE, or in which tags FILE and OTHER differ."""
+    from .dicom import compare, inspect
+
+    tags = compare(file, other) if other else inspect(file, search=search)
+    click.echo(inspect(file).first_bytes if first_bytes else tags)
+
+
 @main.group()
 def data() -> None:
     """List, fetch and verify the real images that the lessons use."""

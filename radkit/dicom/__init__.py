@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
+from .scanning import scan
 from .series import read_headers, read_series
 from .tags import compare, inspect
 
-__all__ = ["compare", "inspect", "read_headers", "read_series"]
+__all__ = ["compare", "inspect", "read_headers", "read_series", "scan"]

@@ -9,11 +9,10 @@ from struct import error
 from pydicom.datadict import dictionary_VR, keyword_for_tag
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian
 
-from ..errors import DicomError
 from .table import Table
-from .walker import LONG, _element, _Unsure
+from .walker import LONG, UNDEFINED, _element, _Unsure
 
-FIRST, MOST_META, ENOUGH = 8, 40, 1 << 16  # elements of the data set, rows before it, bytes
+FIRST, ENOUGH = 8, 1 << 16  # elements of the data set, bytes
 
 
 @dataclass(frozen=True, repr=False)
@@ -24,65 +23,47 @@ class FirstBytes(Table):
 
 
 def explain(path: Path) -> FirstBytes:
-    """Explain the beginning of a file; of a damaged one, as far as it can be followed."""
-    try:
-        with path.open("rb") as file:
-            data = file.read(ENOUGH)
-    except OSError as error:
-        raise DicomError(f"{path} cannot be read: {error.strerror or error}") from error
-    rows: list[tuple[str, ...] | str] = []
-    if data[128:132] != b"DICM":
-        rows = [("0", _hex(data), "no preamble of 128 bytes followed by DICM: not the DICOM file format")]
-        return FirstBytes(path.name, rows)
-    unused = "all zero" if not any(data[:128]) else "in use by another format, such as TIFF"
-    rows.append(("0", _hex(data[:128]), f"the preamble: 128 bytes to which DICOM gives no meaning, {unused}"))
-    rows.append(("128", _hex(data[128:132]), "DICM: the mark of a DICOM file"))
-    return FirstBytes(f"the first bytes of {path.name}", rows + _elements(data))
-
-
-def _elements(data: bytes) -> list[tuple[str, ...] | str]:
-    """Explain the file meta information, always explicit little endian, and the first elements of the data set."""
-    rows: list[tuple[str, ...] | str] = []
-    at, syntax, last = 132, UID(""), MOST_META
-    while at < len(data) and len(rows) < last:
-        if last == MOST_META and data[at : at + 2] != b"\2\0":
-            last = len(rows) + FIRST
-            if syntax in (DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian):
-                return [*rows, f"From here on the file is {syntax.name}, which is not explained byte by byte."]
-        implicit = last != MOST_META and syntax == ImplicitVRLittleEndian
+    """Explain the beginning of a DICOM file; of a damaged one, as far as it can be followed."""
+    with path.open("rb") as file:
+        data = file.read(ENOUGH)
+    use = "in use by another format, such as TIFF" if any(data[:128]) else "all zero"
+    rows: list[tuple[str, ...] | str] = [
+        ("0", _hex(data[:128]), f"the preamble: 128 bytes to which DICOM gives no meaning, {use}"),
+        ("128", _hex(data[128:132]), "DICM: the mark of a DICOM file"),
+    ]
+    at, left, syntax = 132, FIRST, UID("")
+    while at < len(data) and left:
+        meta = data[at : at + 2] == b"\2\0"  # always explicit little endian, whatever follows
+        left -= not meta
         try:
+            if not meta and syntax in (DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian):
+                raise _Unsure
+            implicit = syntax == ImplicitVRLittleEndian and not meta
             tag, vr, start, length = _element(data, at, implicit)
         except (_Unsure, error):
-            return [*rows, f"From byte {at:,} on the file is not as the standard has it."]
-        value = data[start : start + length]
-        parts = [
-            data[at : at + 4],
-            *([] if implicit else [vr]),
-            data[start - (4 if implicit or vr in LONG else 2) : start],
-        ]
+            rows.append(f"From byte {at:,} on it is no plain little endian: {syntax.name}")
+            break
+        value, size = data[start : start + length], 4 if implicit or vr in LONG else 2
         if tag == 0x00020010:
-            syntax = UID(value.decode("ascii", "replace").rstrip("\0 "))
-        rows.append((str(at), " | ".join(map(_hex, [*parts, value])), _meaning(tag, vr, length, value)))
+            syntax = UID(value.decode("latin1").rstrip("\0 "))
+        parts = [data[at : at + 4], *([] if implicit else [vr]), data[start - size : start], value]
+        rows.append((str(at), " | ".join(map(_hex, parts)), _meaning(tag, vr, length, value)))
         at = start + length
-    return rows
+    return FirstBytes(f"The first bytes of {path.name}", rows)
 
 
 def _meaning(tag: int, vr: bytes, length: int, value: bytes) -> str:
     """Say what an element is: tag, keyword, VR, length and value."""
     keyword = keyword_for_tag(tag)
     vr = vr or (dictionary_VR(tag)[:2].encode() if keyword else b"UN")
-    says = f"({tag >> 16:04X},{tag & 0xFFFF:04X}) {keyword or 'not in the dictionary'} · {vr.decode()} · "
-    if length == 0xFFFFFFFF:
-        return says + "of undefined length, up to its end mark"
-    if vr in (b"US", b"UL", b"SS", b"SL") and value:
+    text = "binary" if vr in LONG else value.decode("latin1").rstrip("\0 ")
+    if vr in (b"US", b"UL", b"SS", b"SL"):
         text = str(int.from_bytes(value, "little", signed=vr[:1] == b"S"))
-    elif vr in LONG:
-        text = "binary"
-    else:
-        text = value.decode("latin1").rstrip("\0 ")
-        text += f" ({UID(text).name})" * (vr == b"UI" and UID(text).name != text)
-    return f"{says}{length:,} bytes · {text or 'empty'}"
+    elif vr == b"UI" and UID(text).name != text:
+        text += f" ({UID(text).name})"
+    size = "of undefined length, up to its end mark" if length == UNDEFINED else f"{length:,} bytes"
+    return f"({tag >> 16:04X},{tag & 0xFFFF:04X}) {keyword or 'private'} · {vr.decode()} · {size} · {text or 'empty'}"
 
 
 def _hex(data: bytes) -> str:
-    return data[:12].hex(" ").upper() + " …" * (len(data) > 12)
+    return data[:8].hex(" ").upper() + " …" * (len(data) > 8)

@@ -14,15 +14,17 @@ STYLE = """<style>.radkit-table {max-height: 34em; overflow: auto} .radkit-table
 .radkit-table caption {text-align: left; padding: 4px} .radkit-table :is(th, td) {text-align: left !important;
  vertical-align: top; padding: 2px 10px 2px 4px; max-width: 44em; overflow-wrap: anywhere; font-size: 13px}
 .radkit-table th {position: sticky; top: 0; background: var(--jp-layout-color2, #e4e4e4)}
-.radkit-table td.remark {border-left: 5px solid #d55e00; padding-left: 12px}
+.radkit-table .remark {border-left: 5px solid #d55e00; padding-left: 12px}
 .radkit-table input {margin: 4px; padding: 3px; width: 22em; position: sticky; left: 4px}</style>"""
 # The script makes the box: where scripts do not run (not trusted, printed), there is no box that does nothing.
-SEARCH = """<script>(() => { for (const box of document.querySelectorAll(".radkit-search:not([data-on])")) {
+SEARCH = """<script>(() => { for (const box of document.querySelectorAll(".radkit-table:not([data-on])")) {
  box.dataset.on = 1; const input = document.createElement("input"); input.type = "search";
  input.placeholder = "Search in this table"; input.setAttribute("aria-label", input.placeholder);
  input.onkeydown = event => event.stopPropagation();
- input.oninput = () => { const text = input.value.toLowerCase(); for (const row of box.querySelectorAll("tbody tr"))
-  row.hidden = !row.textContent.toLowerCase().includes(text); }; box.prepend(input); } })()</script>"""
+ input.oninput = () => { let above = false; for (const row of box.querySelectorAll("tbody tr")) {
+  const hit = row.textContent.toLowerCase().includes(input.value.toLowerCase());
+  row.hidden = !hit && !(above && row.querySelector(".remark")); above = !row.hidden; } };
+ box.prepend(input); } })()</script>"""
 
 
 def clean(text: object, most: int = 200) -> str:
@@ -38,34 +40,35 @@ class Table:
     title: str
     rows: Sequence[Sequence[str] | str]
     columns: ClassVar[tuple[str, ...]]
-    wide_only: ClassVar[str] = ""  # a column that narrow terminals go without
+    narrow: ClassVar[int | None] = None  # how many of them go on a narrow terminal
 
     def __str__(self) -> str:
-        width = shutil.get_terminal_size((120, 24)).columns
-        shown = [i for i, name in enumerate(self.columns) if width >= 150 or name != self.wide_only]
-        lines, table = [], [self.columns, *(row for row in self.rows if not isinstance(row, str))]
-        widths = {i: min(max(len(row[i]) for row in table), max(width // 4, 16)) for i in shown}
-        widths[shown[-1]] = max(width - sum(widths[i] + 2 for i in shown[:-1]), 16)
+        room = shutil.get_terminal_size((120, 24)).columns
+        shown = slice(None if room > 150 else self.narrow)
+        cells = [row[shown] for row in (self.columns, *self.rows) if not isinstance(row, str)]
+        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+        while sum(widths) + 2 * len(widths) - 2 > room and max(widths) > 8:  # the widest give way
+            widths[widths.index(max(widths))] -= 1
+        lines = []
         for row in [self.columns, *self.rows]:
             if isinstance(row, str):
-                lines += textwrap.wrap(clean(row, 1000), width, initial_indent="    ! ", subsequent_indent="      ")
+                lines += textwrap.wrap(clean(row, 1000), room, initial_indent="    ! ", subsequent_indent="      ")
             else:
-                lines.append("  ".join(clean(row[i], widths[i]).ljust(widths[i]) for i in shown).rstrip())
+                parts = (clean(cell, width).ljust(width) for cell, width in zip(row[shown], widths, strict=True))
+                lines.append("  ".join(parts).rstrip())
         return "\n".join([*lines, clean(self.title)])
 
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        heads = "".join(f'<th scope="col">{html.escape(name)}</th>' for name in self.columns)
-        body = []
+        lines = ["".join(f'<th scope="col">{name}</th>' for name in self.columns) + "</tr></thead><tbody>"]
         for row in self.rows[:MOST_ROWS]:
             if isinstance(row, str):
-                cells = f'<td class="remark" colspan="{len(self.columns)}">{html.escape(clean(row, 1000))}</td>'
+                lines.append(
+                    f'<td class="remark" colspan="{len(self.columns)}">{html.escape(clean(row, 1000))}</td></tr>'
+                )
             else:
-                cells = "".join(f"<td>{html.escape(clean(cell))}</td>" for cell in row)
-            body.append(f"<tr>{cells}</tr>")
-        title = self.title + f" (the first {MOST_ROWS:,} are shown)" * (len(self.rows) > MOST_ROWS)
-        return (
-            f'{STYLE}<div class="radkit-table radkit-search"><table><caption>{html.escape(clean(title))}</caption>'
-            f"<thead><tr>{heads}</tr></thead><tbody>{''.join(body)}</tbody></table></div>{SEARCH}"
-        )
+                lines.append("".join(f"<td>{html.escape(clean(cell))}</td>" for cell in row) + "</tr>")
+        title = html.escape(clean(self.title)) + f" (the first {MOST_ROWS:,})" * (len(self.rows) > MOST_ROWS)
+        head = f'<div class="radkit-table"><table><caption>{title}</caption><thead><tr>'
+        return f"{STYLE}{head}{'<tr>'.join(lines)}</tbody></table></div>{SEARCH}"

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import cache
-from importlib import import_module
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
@@ -23,24 +21,23 @@ from .table import Table, clean
 
 Place: TypeAlias = "tuple[int, ...]"  # the way to an element through sequences: tag, item, tag, item, ..., tag
 
+ACTIONS = {"": "", "X": "remove", "Z": "empty", "D": "replace", "U": "new UID"}
 MOST_TAGS, DEEPEST = 20_000, 16  # beyond this nobody reads, and a malicious object does not end
 
 
 class Tag(NamedTuple):
-    """One data element, in words.
+    """One data element, in words; a ">" before its tag for each sequence around it, as in the tables of the standard.
 
-    ``tag`` is "(0010,0020)", with a ">" for each sequence around it, as in the tables of the standard. A private one
-    has its creator, in brackets, for a ``keyword``. ``name`` is what the standard calls it (PS3.6). A long ``value`` is
-    cut, bulk data is a number of bytes. ``identifying`` is what the Basic Profile does with it (PS3.15 table E.1-1),
-    empty if it may stay.
+    A private one has its creator, in brackets, for a keyword. ``identifying`` is what the Basic Profile does with it
+    (PS3.15 table E.1-1), empty if it may stay; ``name`` is what the standard calls it (PS3.6).
     """
 
     tag: str
     vr: str
     keyword: str
-    name: str
-    identifying: str
     value: str
+    identifying: str
+    name: str
 
 
 @dataclass(frozen=True, repr=False)
@@ -48,8 +45,8 @@ class Tags(Table):
     """The tags of one object: ``rows`` of `Tag`."""
 
     file: Path | None
-    columns = ("tag", "VR", "keyword", "what the standard calls it", "Basic Profile", "value")
-    wide_only = "what the standard calls it"
+    columns = ("tag", "VR", "keyword", "value", "Basic Profile", "what the standard calls it")
+    narrow = 5
 
     @property
     def first_bytes(self) -> FirstBytes:
@@ -60,7 +57,7 @@ class Tags(Table):
 
 
 class Difference(NamedTuple):
-    """One element in which two objects differ: ``change`` is "added", "removed", "changed" or, around one, empty."""
+    """One element: ``change`` is "added", "removed", "changed" or, for a sequence around a change, empty."""
 
     tag: str
     keyword: str
@@ -77,36 +74,28 @@ class Differences(Table):
 
 
 def inspect(source: str | Path | Dataset, *, search: str = "") -> Tags:
-    """List what stands in one DICOM object: a file, or a dataset.
+    """List what stands in one DICOM object, file meta information first.
 
     Parameters
     ----------
     source
-        Of a file whose pixel data is damaged, what comes before it is listed.
+        A file or a dataset. Of a file with damaged pixel data, what comes before it is listed.
     search
         Keep what has this text in its tag, keyword, name or value, and the sequences around it.
-
-    Returns
-    -------
-    Tags
-        In the order of the file, its file meta information first.
 
     Raises
     ------
     DicomError
         If it cannot be read as DICOM.
     """
-    dataset, remark = _read(source)
+    dataset, remark = read_readable(source)
     found = list(islice(_elements(dataset), MOST_TAGS + 1))
-    if len(found) > MOST_TAGS:
-        remark += f"; more than {MOST_TAGS:,} elements, of which the first are shown"
     rows = {place: _tag(place, *element) for place, *element in found[:MOST_TAGS]}
-    if search:
-        kept = _with_parents(place for place, row in rows.items() if search.lower() in " ".join(row).lower())
-        rows = {place: row for place, row in rows.items() if place in kept}
+    hits = _with_parents(place for place, row in rows.items() if search.lower() in " ".join(row).lower())
+    shown = [row for place, row in rows.items() if place in hits]
     file = Path(dataset.filename) if getattr(dataset, "filename", None) else None
-    title = f"{file.name if file else 'dataset'}: {len(rows):,} elements{remark}"
-    return Tags(title, list(rows.values()), file)
+    title = f"{file.name if file else 'dataset'}: {len(shown):,} elements" + " and more" * (len(found) > MOST_TAGS)
+    return Tags(f"{title}; {remark}" if remark else title, shown, file)
 
 
 def compare(first: str | Path | Dataset, second: str | Path | Dataset) -> Differences:
@@ -119,7 +108,7 @@ def compare(first: str | Path | Dataset, second: str | Path | Dataset) -> Differ
     DicomError
         If one of them cannot be read as DICOM.
     """
-    old, new = ({place: e for place, *e in islice(_elements(_read(o)[0]), MOST_TAGS)} for o in (first, second))
+    old, new = ({place: e for place, *e in islice(_elements(read_readable(o)[0]), MOST_TAGS)} for o in (first, second))
     changes = {place: "added" if place not in old else "removed" for place in old.keys() ^ new.keys()}
     changes |= {place: "changed" for place in old.keys() & new.keys() if not _same(old[place][0], new[place][0])}
     rows = []
@@ -129,26 +118,22 @@ def compare(first: str | Path | Dataset, second: str | Path | Dataset) -> Differ
         after = tags[-1].value if place in new else ""
         after += ", of another content or VR" * (before == after and place in changes)
         rows.append(Difference(tags[0].tag, tags[0].keyword, changes.get(place, ""), before, after))
-    return Differences(f"{len(changes) or 'no'} difference{'s' * (len(changes) != 1)}", rows)
+    return Differences(f"{len(changes)} difference{'s' * (len(changes) != 1)}", rows)
 
 
-def _with_parents(places: Iterable[Place]) -> set[Place]:
-    """Return the places, and the sequences and items that they are in."""
-    return {place[:end] for place in places for end in range(1, len(place) + 1)}
-
-
-def _read(source: str | Path | Dataset) -> tuple[Dataset, str]:
-    """Return the whole object, or what comes before damaged pixel data and a remark that says so."""
+def read_readable(source: str | Path | Dataset) -> tuple[Dataset, str]:
+    """Return the whole object; where its pixel data is damaged, what comes before, and the reason."""
     if isinstance(source, Dataset):
         return source, ""
-    if Path(source).is_dir():
-        raise DicomError(
-            f"Expected a file, found the folder {source}: name one file in it, or use scan for all of them."
-        )
     try:
         return read_dataset(source), ""
     except DicomError as error:
-        return read_dataset(source, pixels=False), f"; only what comes before the pixel data, since {error}"
+        return read_dataset(source, pixels=False), str(error)
+
+
+def _with_parents(places: Iterable[Place]) -> set[Place]:
+    """Return the places, and those of the sequences and items around them."""
+    return {place[:end] for place in places for end in range(1, len(place) + 1)}
 
 
 def _elements(dataset: Dataset, place: Place = ()) -> Iterator[tuple[Place, Any, str]]:
@@ -172,20 +157,22 @@ def _elements(dataset: Dataset, place: Place = ()) -> Iterator[tuple[Place, Any,
 
 def _tag(place: Place, element: Any, creator: str) -> Tag:
     """Put an element into words."""
-    nesting = ">" * (len(place) // 2)
+    from .profile import action_for  # a third of a second
+
+    tag, nesting = BaseTag(place[-1]), ">" * (len(place) // 2)
     if element is None:
-        return Tag(f"{nesting}(FFFE,E000)", "", f"Item {place[-1] + 1}", "Item", "", "")
-    tag = BaseTag(place[-1])
+        return Tag(f"{nesting}(FFFE,E000)", "", f"Item {place[-1] + 1}", "", "", "Item")
     try:
         name = private_dictionary_description(tag, creator) if creator else dictionary_description(tag)
     except KeyError:
-        name = "Private Creator" if tag.is_private_creator else "private" if tag.is_private else "not in the standard"
+        name = "Private Creator" if tag.is_private_creator else "not in the dictionary"
     try:
         value = _value(element)
-    except Exception:  # as above: some values are converted only when they are used
+    except Exception:  # as above
         value = f"not readable as {element.VR}"
     keyword = f"[{clean(creator)}]" if creator else keyword_for_tag(tag)
-    return Tag(f"{nesting}{tag}", str(element.VR), keyword, name, _identifying(tag), value)
+    action = ACTIONS[action_for(int(tag))] if tag.element else ""
+    return Tag(f"{nesting}{tag}", str(element.VR), keyword, value, action, name)
 
 
 def _value(element: Any) -> str:
@@ -202,24 +189,6 @@ def _value(element: Any) -> str:
     if isinstance(value, (MultiValue, list)):
         return clean("\\".join(str(part) for part in islice(value, 100)))
     return clean("" if value is None else value)
-
-
-@cache
-def _profile() -> dict[int, str]:
-    """Return what the Basic Profile does, by tag; where it depends on the object, the choices."""
-    table = import_module("dicomanonymizer.dicom_anonymization_databases.dicomfields_2026c")
-    verbs = {"D": "replace", "Z": "empty", "X": "remove", "U": "new UID"}
-    codes = ("D", "Z", "X", "U", "Z_D", "X_Z", "X_D", "X_Z_D", "X_Z_U_STAR")
-    says = {code: " or ".join(verbs[letter] for letter in code.split("_") if letter in verbs) for code in codes}
-    return {tag[0] << 16 | tag[1]: says[code] for code in codes for tag in getattr(table, f"{code}_TAGS")}
-
-
-def _identifying(tag: BaseTag) -> str:
-    """Return what the Basic Profile does with a tag, those of repeating groups (50xx, 60xx) included."""
-    if tag.is_private:
-        return "remove"
-    repeated = {0x50: 0x50000000, 0x60: int(tag) & 0xFF00FFFF}.get(tag.group >> 8, int(tag))
-    return _profile().get(repeated, "")
 
 
 def _same(old: Any, new: Any) -> bool:
