@@ -31,8 +31,9 @@ def build(source: Path, *, solved: bool = False) -> str:
     """
     notebook = jupytext.read(source, fmt="py:percent")
     notebook.cells = [cell for cell in notebook.cells if "question" not in cell.metadata.get("tags", [])]
+    stem = source.stem if solved else target_of(source).stem
     for number, cell in enumerate(notebook.cells):
-        cell["id"] = f"{source.stem}-{number:02d}".replace("_", "-")
+        cell["id"] = f"{stem}-{number:02d}".replace("_", "-")
         cell.metadata = {"tags": cell.metadata["tags"]} if "tags" in cell.metadata else {}
         if cell.cell_type == "code" and not solved:
             cell.source = without_solution(cell.source)

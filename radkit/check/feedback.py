@@ -1,16 +1,15 @@
-"""How feedback looks: notes, the controls of a question without code, and an end of a cell without a traceback."""
+"""How feedback looks: a sign, words and a colour; and how a cell ends without a traceback."""
 
 from __future__ import annotations
 
 import html
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from typing import NamedTuple
 
 from .._optional import optional
 from ..errors import CheckError
-from .questions import Pick, Question
+
+show = optional("IPython.display").display  # outside of a notebook it prints
 
 # A sign and words beside each colour (Okabe and Ito's, as in the viewer), so that the colour alone says nothing.
 STATES = {
@@ -23,8 +22,7 @@ STATES = {
 STYLE = "border-left: 6px solid {}; font: 17px/1.5 system-ui, sans-serif; max-width: 52em; padding: 3px 14px"
 
 
-@dataclass(frozen=True, repr=False)
-class Note:
+class Note(NamedTuple):
     """What is said to the learner: a heading, a text with `code` in it, and lines of code."""
 
     state: str
@@ -46,30 +44,6 @@ class NotYet(CheckError):
 
     def _render_traceback_(self) -> list[str]:
         return ["The notebook stops here until this is right."]
-
-
-def show(thing: Any) -> None:
-    """Display in a notebook; elsewhere that prints."""
-    optional("IPython.display").display(thing)
-
-
-def control_of(question: Question) -> Any:
-    """Return what a question is answered with where there is no view: radio buttons, or a field to type into."""
-    widgets = optional("ipywidgets")
-    if isinstance(question, Pick):
-        return widgets.RadioButtons(options=question.choices, value=None, layout={"width": "auto"})
-    return widgets.Text(placeholder=question.asked, layout={"width": "24em"})
-
-
-def show_buttons(said: str, actions: dict[str, Callable[[], Note]]) -> None:
-    """Show a button for each action; the note that comes of it is shown below."""
-    widgets = optional("ipywidgets")
-    row: list[Any] = []
-    below = widgets.HTML(said)
-    for text, action in actions.items():
-        row.append(widgets.Button(description=text, button_style="primary" * (not row), layout={"width": "auto"}))
-        row[-1].on_click(lambda _, action=action: below.set_trait("value", action()._repr_html_()))
-    show(widgets.VBox([widgets.HBox(row), below]))
 
 
 def someone_is_there() -> bool:

@@ -16,11 +16,12 @@ from platformdirs import user_data_path
 
 import radkit
 
+from .._optional import optional
 from ..errors import CheckError
-from .feedback import Note, NotYet, control_of, show, show_buttons, someone_is_there
-from .questions import Question
+from .feedback import Note, NotYet, show, someone_is_there
+from .questions import Pick, Question
 
-KEPT = {"wrong": 0, "solved": 0, "shown": 0}  # of each question: wrong answers, whether solved, and solution shown
+NOTHING = {"wrong": 0, "solved": 0, "shown": 0}  # of a question: wrong answers; whether solved; whether solution shown
 
 
 class Exercise:
@@ -36,55 +37,44 @@ class Exercise:
     Raises
     ------
     CheckError
-        If the source is not there, or one of its questions cannot be read.
+        If the source is not there.
     """
 
     def __init__(self, name: str, **given: Any):
-        scope = {"rk": radkit, "np": np, **given}
-        parts = re.split(r"^# %%(.*)\n", _source(name).read_text("utf-8"), flags=re.M)[1:]
-        cells = [cell for cell in zip(parts[::2], parts[1::2], strict=True) if "[markdown]" not in cell[0]]
-        asked = [
-            (_declared(cell, scope), answer) for (head, cell), (_, answer) in pairwise(cells) if "question" in head
-        ]
-        self.questions = {question.name: question for question, _ in asked}
-        self._code = {question.name: re.sub(r"\s*# SOLUTION.*", "", answer).strip() for question, answer in asked}
-        self._file = _place() / f"{name}.json"
+        places = [folder / f"{name}_sol.py" for folder in (Path.cwd(), Path(__file__).parents[2] / "exercises")]
+        if not (source := next(filter(Path.is_file, places), None)):
+            raise CheckError(f"Expected {places[0].name} beside this notebook, found none: copy the whole folder.")
+        cells = [cell.partition("\n")[::2] for cell in re.split("^# %%", source.read_text("utf-8"), flags=re.M)[1:]]
+        code = [cell for cell in cells if "[markdown]" not in cell[0]]
+        self.questions, self._code, scope = dict[str, Question](), dict[str, str](), {"rk": radkit, "np": np, **given}
+        for (head, cell), (_, answer) in pairwise(code):
+            if "question" in head:
+                question = _last_value(cell, scope)
+                self.questions[question.name] = question
+                self._code[question.name] = re.sub(r"\s*# SOLUTION.*", "", answer).strip()
+        self._file = (Path.cwd() if os.access(".", os.W_OK) else user_data_path("radkit")) / ".radkit" / f"{name}.json"
         self._kept = self._read()
 
     def __call__(self, name: str, *answer: Any) -> None:
-        """Check an answer: a value; or a control or a view, which gets a button that checks it.
-
-        Raises
-        ------
-        NotYet
-            If it is not right, once the screen says why.
-        """
-        question = self._find(name)
-        if not answer or hasattr(answer[0], "comm"):
-            control = answer[0] if answer else control_of(question)
-            trait = question.sees if hasattr(control, question.sees) else "value"
-            show(control)
-            if someone_is_there():
-                said = Note("right", "You have solved this before.")._repr_html_() * bool(self._kept[name]["solved"])
-                actions = {
-                    "Check": lambda: self.judge(name, getattr(control, trait)),
-                    "Show the solution": lambda: self.solution(name),
-                }
-                return show_buttons(said, actions)
-            value = getattr(control, trait)
-            answer = (value if question.grade(value)[0] == "right" else None,)
-        note = self.judge(name, *answer)
-        show(note)
+        """Check an answer, a value or a view (which gets a button); the cell ends with NotYet if it is not right."""
+        question, widget = self._find(name), any(hasattr(one, "comm") for one in answer)
+        if someone_is_there() and (widget or not answer):
+            return self._panel(question, *answer)
+        if widget:
+            show(*answer)
+        elif not answer:  # what there would be to see
+            print(*getattr(question, "choices", [question.asked]), sep="\n")
+        show(note := self.judge(name, *answer))
         if note.state != "right":
             raise NotYet(str(note))
 
-    def judge(self, name: str, answer: Any) -> Note:
+    def judge(self, name: str, answer: Any = None) -> Note:
         """Grade an answer and keep what came of it; from the second wrong one on, the note shows the way."""
         state, text = self.questions[name].grade(answer)
-        wrong, kept = state == "wrong", self._kept[name]
-        if wrong and kept["wrong"]:
+        kept = self._kept[name]
+        if state == "wrong" and kept["wrong"]:
             text += f'\n{self.questions[name].way}\nThe solution, if you want it: `check.solution("{name}")`'
-        self._keep(name, wrong=kept["wrong"] + wrong, solved=int(kept["solved"] or state == "right"))
+        self._keep(name, wrong=kept["wrong"] + (state == "wrong"), solved=int(kept["solved"] or state == "right"))
         return Note(state, text)
 
     def solution(self, name: str) -> Note:
@@ -101,51 +91,45 @@ class Exercise:
             lines.append(f"{'✓' if kept['solved'] else '○'} {name}{more}")
         return Note("progress", "\n".join(lines))
 
+    def _panel(self, question: Question, control: Any = None) -> None:
+        """Show a view, or else radio buttons or a field to type into; two buttons; and what comes of them."""
+        widgets, name = optional("ipywidgets"), question.name
+        if isinstance(question, Pick):
+            control = widgets.RadioButtons(options=question.choices, value=None, layout={"width": "auto"})
+        control = control or widgets.Text(placeholder=question.asked, layout={"width": "28em"})
+        check, solution = (widgets.Button(description=text) for text in ("Check", "Show solution"))
+        said = Note("right", "You have solved this before.")._repr_html_() if self._kept[name]["solved"] else ""
+        below, check.button_style = widgets.HTML(said), "primary"
+        check.on_click(lambda _: below.set_trait("value", self.judge(name, control)._repr_html_()))
+        solution.on_click(lambda _: below.set_trait("value", self.solution(name)._repr_html_()))
+        show(control, widgets.VBox([widgets.HBox([check, solution]), below]))
+
     def _find(self, name: str) -> Question:
         if name not in self.questions:
             show(Note("wrong", f"There is no question {name!r} here. There are: {', '.join(self.questions)}."))
-            raise NotYet(f"no question {name!r}")
+            raise NotYet(f"There is no question {name!r}.")
         return self.questions[name]
 
     def _read(self) -> dict[str, dict[str, int]]:
         try:
             kept = json.loads(self._file.read_text("utf-8")) if self._file.exists() else {}
-            return {name: {key: int(kept.get(name, KEPT)[key]) for key in KEPT} for name in self.questions}
+            return {name: {key: int(kept.get(name, NOTHING)[key]) for key in NOTHING} for name in self.questions}
         except (OSError, ValueError, TypeError, LookupError, AttributeError):
             show(Note("progress", "the file that kept it cannot be read, so you start again."))
-            return {name: dict(KEPT) for name in self.questions}
+            return {name: dict(NOTHING) for name in self.questions}
 
     def _keep(self, name: str, **news: int) -> None:
         """Write the progress, a whole file or none; what cannot be written lasts as long as the kernel."""
         self._kept[name].update(news)
         part = self._file.with_suffix(".part")
         with suppress(OSError):
+            part.parent.mkdir(parents=True, exist_ok=True)
             part.write_text(json.dumps(self._kept), "utf-8")
             part.replace(self._file)
 
 
-def _source(name: str) -> Path:
-    for folder in (Path.cwd(), Path.cwd() / "exercises", Path(__file__).parents[2] / "exercises"):
-        if (path := folder / f"{name}_sol.py").is_file():
-            return path
-    raise CheckError(f"Expected {name}_sol.py beside this notebook, and it is not there: copy the whole folder.")
-
-
-def _place() -> Path:
-    """Return where progress is kept: beside the notebook or, where that cannot be written, in the user's own folder."""
-    for folder in (Path.cwd() / ".radkit", user_data_path("radkit")):
-        with suppress(OSError):
-            folder.mkdir(parents=True, exist_ok=True)
-        if os.access(folder, os.W_OK):
-            break
-    return folder
-
-
-def _declared(cell: str, scope: dict[str, Any]) -> Question:
-    """Run a question's cell and return its last value."""
-    try:
-        *before, last = ast.parse(cell).body
-        exec(compile(ast.Module(before, []), "question", "exec"), scope)
-        return eval(compile(ast.Expression(last.value), "question", "eval"), scope)  # type: ignore[attr-defined]
-    except Exception as error:
-        raise CheckError(f"A question cannot be read ({type(error).__name__}: {error}):\n{cell}") from error
+def _last_value(cell: str, scope: dict[str, Any]) -> Any:
+    """Run a cell and return what a notebook would show of it."""
+    *before, last = ast.parse(cell).body
+    exec(compile(ast.Module(before, []), "question", "exec"), scope)
+    return eval(compile(ast.Expression(last.value), "question", "eval"), scope)  # type: ignore[attr-defined]
