@@ -19,7 +19,7 @@ STATES = {
     "solution": ("▸ The solution.", "#0072B2"),
     "progress": ("▸ Your progress:", "#0072B2"),
 }
-STYLE = "border-left: 6px solid {}; font: 17px/1.5 system-ui, sans-serif; max-width: 52em; padding: 3px 14px"
+STYLE = "border-left: 6px solid {}; font: 17px/1.5 system-ui; max-width: 52em; padding: 3px 14px; white-space: pre-line"
 
 
 class Note(NamedTuple):
@@ -34,8 +34,8 @@ class Note(NamedTuple):
 
     def _repr_html_(self) -> str:
         heading, colour = STATES[self.state]
-        text = re.sub("`(.+?)`", r"<code>\1</code>", html.escape(self.text)).replace("\n", "<br>")
-        code = f"<pre>{html.escape(self.code)}</pre>" * bool(self.code)
+        text = re.sub("`(.+?)`", r'<code style="font-size: 16px">\1</code>', html.escape(self.text))
+        code = f'<pre style="font-size: 16px">{html.escape(self.code)}</pre>' * bool(self.code)
         return f'<div role="status" style="{STYLE.format(colour)}"><b>{heading}</b> {text}{code}</div>'
 
 

@@ -59,11 +59,7 @@ class Question:
             named = (hint for wrong, hint in self.mistakes if self._same(value, self._read(wrong)))
             return "wrong", next(named, "") or self._usual(value, target) or self.hint
         except Exception as error:  # whatever a learner's object does when it is looked at
-            odd = (
-                error
-                if isinstance(error, CheckError)
-                else f"What came, a {type(answer).__name__}, does not read as that."
-            )
+            odd = error if isinstance(error, CheckError) else f"A {type(answer).__name__} came, which does not read so."
             return "wrong", f"Asked for: {self.asked}. {odd}"
 
 
@@ -101,7 +97,7 @@ class Number(Question):
 
     unit: str = ""
     tolerance: Any = None
-    asked = "a number (or as many as were asked for), without its unit"
+    asked = "only the number (or numbers), without a unit"
     sees = "distances"
 
     def _read(self, answer: Any) -> np.ndarray:
