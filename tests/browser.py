@@ -111,7 +111,8 @@ class Session:
         """Look at every viewer in the page."""
         for number in range(self.page.locator(".radkit-view").count()):
             view = self.ready(number)
-            self.report.views.append({p: self.pixels(view, p) for p in ("axial", "coronal", "sagittal")})
+            canvases = view.locator("canvas.radkit-plane").all()
+            self.report.views.append({c.get_attribute("aria-label"): self.shot(c) for c in canvases})
             self.screenshot(f"view-{number}", view)
         self.screenshot("page")
         return self.report

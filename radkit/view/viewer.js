@@ -317,11 +317,11 @@ class View {
     this.bannerButton?.setAttribute("aria-pressed", banner);
     this.banner.hidden = !banner || !data.banner.length;
     this.banner.textContent = data.banner.join(" · ");
-    this.root.dataset.state = data.complete ? "ready" : data.come ? "loading" : "waiting";
+    this.root.dataset.state = data.complete ? "ready" : data.come ? "loading" : this.saved?.isConnected ? "saved" : "waiting";
     const { text, index } = this.probe(this.pointed ?? this.voxel);
     this.probeText.textContent = data.complete ? text + index
       : data.come ? `loading: ${Math.round((100 * data.come) / scene.shape[0])} %`
-      : "The voxels are on their way. If they do not come, the kernel is busy or gone: run this cell again.";
+      : "The voxels have not come yet: the kernel is busy, or gone. To look through them, run this cell again.";
   }
 
   remove() {
