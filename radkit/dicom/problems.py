@@ -82,7 +82,7 @@ def _places(places: np.ndarray, normal: np.ndarray, sideways: float) -> list[str
     if len(odd) > 3 + len(gaps) // 10:
         said.append(f"varying distance between slices: {_mm(gaps.min())} to {_mm(gaps.max())} mm")
     else:
-        said += [_gap(gaps[i] / step, levels[i], levels[i + 1]) for i in odd]
+        said += [_gap(step, levels[i], levels[i + 1]) for i in odd]
     along = places - places[0]
     shift = np.linalg.norm(along - np.outer(along @ normal, normal), axis=1)
     if len(levels) > 1 and shift.max() > sideways:
@@ -91,11 +91,11 @@ def _places(places: np.ndarray, normal: np.ndarray, sideways: float) -> list[str
     return said
 
 
-def _gap(ratio: float, low: float, high: float) -> str:
-    """Say what is wrong with a gap that is ``ratio`` times the usual one."""
-    missing, between = round(ratio) - 1, f"between {_mm(low)} and {_mm(high)} mm"
-    if abs(ratio - missing - 1) > 0.1 or not 0 < missing < 10:
-        return f"{ratio:.2f} times the usual distance {between}"
+def _gap(step: float, low: float, high: float) -> str:
+    """Say what is wrong between two neighbours that are not the usual step apart."""
+    missing, between = round((high - low) / step) - 1, f"between {_mm(low)} and {_mm(high)} mm"
+    if abs((high - low) / step - missing - 1) > 0.1 or not 0 < missing < 10:
+        return f"{_mm(high - low)} mm {between}, where {_mm(step)} mm is usual"
     return f"missing slice {between}" if missing == 1 else f"{missing} missing slices {between}"
 
 

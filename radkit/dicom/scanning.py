@@ -30,8 +30,8 @@ TAGS = {
     **{"SeriesInstanceUID": 0x0020000E, "ImagePositionPatient": 0x00200032, "ImageOrientationPatient": 0x00200037},
     **{"Rows": 0x00280010, "Columns": 0x00280011, "PixelSpacing": 0x00280030},
 }
-WANTED = frozenset(TAGS.values())
-DIRECTORY = "1.2.840.10008.1.3.10"  # the SOP class of a DICOMDIR
+DIRECTORY = 0x00041200  # the offset of its first record: only a DICOMDIR has it
+WANTED = frozenset((*TAGS.values(), DIRECTORY))
 THREADS, BATCH = 4, 32  # where the files are in memory as fast as one thread, on slow storage several times faster
 
 
@@ -145,20 +145,20 @@ def _read(name: str, size: int) -> Header:
     try:
         found = walk_file(name, WANTED)
         if found and (found.length is not None or found.pixels is None or _is_closed(name)):
-            header, has_pixels = _plain(found), found.pixels is not None
+            header, has_pixels, is_directory = _plain(found), found.pixels is not None, DIRECTORY in found.values
             lacking = (found.pixels or 0) + (found.length or 0) - size
             fault = f"truncated file: {lacking:,} bytes of pixel data are missing" if lacking > 0 else ""
         elif is_dicom(name):
             dataset, damage = read_readable(name)
             header = {keyword: _text(dataset, keyword) for keyword in TAGS}
             header["TransferSyntaxUID"] = str(dataset.file_meta.get("TransferSyntaxUID", ""))
-            has_pixels = any(tag in dataset for tag in PIXELS)
+            has_pixels, is_directory = any(tag in dataset for tag in PIXELS), DIRECTORY in dataset
             fault = f"damaged file: {damage.removeprefix(name)}" if damage else ""
         else:
             return {}
     except (OSError, DicomError) as error:
         return {"Fault": getattr(error, "strerror", None) or str(error).removeprefix(name).strip()}
-    if header["SOPClassUID"] == DIRECTORY:
+    if is_directory:
         return {}
     if not (has_pixels or fault) and (header["Rows"] or "Image Storage" in UID(header["SOPClassUID"]).name):
         fault = "no pixel data"
@@ -210,7 +210,9 @@ def _series(headers: dict[str, Header]) -> Series:
         files=[Path(name) for name in headers],
         instances=len(headers),
         size=sum(int(header["Key"].split()[0]) for header in headers.values()),
-        transfer_syntaxes=[UID(uid).name for uid in sorted({h["TransferSyntaxUID"] for h in headers.values()})],
+        transfer_syntaxes=[
+            UID(uid).name or "not given" for uid in sorted({h["TransferSyntaxUID"] for h in headers.values()})
+        ],
         problems=problems_of(list(headers.values())),
     )
 
@@ -219,7 +221,7 @@ def _as_table(series: list[Series], others: list[Path], unreadable: dict[Path, s
     """Put the findings into rows: one a series, its problems below it."""
     rows: list[tuple[str, ...] | str] = []
     for one in series:
-        patient, size = f"{one.patient_id} {one.patient_name}".strip() or "(no ID)", f"{one.size / 1e6:,.1f} MB"
+        patient, size = f"{one.patient_id} {one.patient_name}".strip() or "(no ID)", tqdm.format_sizeof(one.size, "B")
         what = (one.modality, one.description, f"{one.instances:,}", size, ", ".join(one.transfer_syntaxes))
         rows += [(patient, one.study_date, *what), *one.problems]
     if unreadable:

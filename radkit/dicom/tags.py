@@ -22,6 +22,7 @@ from .table import Table, clean
 Place: TypeAlias = "tuple[int, ...]"  # the way to an element through sequences: tag, item, tag, item, ..., tag
 
 ACTIONS = {"": "", "X": "remove", "Z": "empty", "D": "replace", "U": "new UID"}
+PIXELS = 0x7FE00010
 MOST_TAGS, DEEPEST = 20_000, 16  # beyond this nobody reads, and a malicious object does not end
 
 
@@ -91,6 +92,11 @@ def inspect(source: str | Path | Dataset, *, search: str = "") -> Tags:
     dataset, remark = read_readable(source)
     found = list(islice(_elements(dataset), MOST_TAGS + 1))
     rows = {place: _tag(place, *element) for place, *element in found[:MOST_TAGS]}
+    if pixels := rows.get((PIXELS,)):
+        says = {row.keyword: row.value for place, row in rows.items() if len(place) == 1}
+        size = [says[keyword] for keyword in ("NumberOfFrames", "Rows", "Columns") if says.get(keyword)]
+        value = f"{pixels.value}: {' × '.join(size)} pixels of {says.get('BitsStored', '?')} bits"
+        rows[PIXELS,] = pixels._replace(value=value)
     hits = _with_parents(place for place, row in rows.items() if search.lower() in " ".join(row).lower())
     shown = [row for place, row in rows.items() if place in hits]
     file = Path(dataset.filename) if getattr(dataset, "filename", None) else None
