@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import BinaryIO
 
 import click
 
@@ -96,6 +97,35 @@ def show(file: Path, other: Path | None, search: str, first_bytes: bool) -> None
 
     tags = compare(file, other) if other else inspect(file, search=search)
     click.echo(inspect(file).first_bytes if first_bytes else tags)
+
+
+@main.command()
+@click.argument("source", metavar="IN", type=click.Path(exists=True, path_type=Path))
+@click.argument("folder", metavar="OUT", type=click.Path(path_type=Path))
+@click.option("--option", "options", multiple=True, help="Option of the profile, such as modified-dates; repeatable.")
+@click.option(
+    "--secret-file", type=click.File("rb"), help="File with the secret of the mapping (default: thrown away)."
+)
+@click.option("--burned-in", default="refuse", show_default=True, help="Text in the pixels: refuse, mask or keep.")
+@click.option("--report", type=click.Path(path_type=Path), help="Also write the report to this file, as JSON.")
+def deid(
+    source: Path,
+    folder: Path,
+    options: tuple[str, ...],
+    secret_file: BinaryIO | None,
+    burned_in: str,
+    report: Path | None,
+) -> None:
+    """Write de-identified copies of the DICOM files in IN to the new folder OUT (PS3.15 Basic Profile)."""
+    from .dicom import deidentify
+
+    secret = secret_file.read().strip() if secret_file else None
+    said = deidentify(source, folder, options=options, secret=secret, burned_in=burned_in)
+    click.echo(said)
+    for path, reason in said.left_out.items():
+        click.secho(f"left out: {path}: {reason}", fg="yellow", err=True)
+    if report:
+        said.save(report)
 
 
 @main.group()

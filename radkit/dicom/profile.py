@@ -1,7 +1,7 @@
 """What the standard says of each attribute: PS3.15 table E.1-1, its options, and radkit's rule for what it leaves out.
 
-The actions of the Basic Profile come from dicom-anonymizer, which keeps the table of 2026c; it leaves out the columns of
-the options, which are in ``profile_options.yaml``. An action is one letter:
+The actions of the Basic Profile come from dicom-anonymizer, which keeps the table of 2026c; the columns of the options,
+which it leaves out, are in ``profile_options.yaml``. An action is one letter:
 
 X remove · Z empty, or a pseudonym · D a dummy value · U a new UID · S a shifted date · C clean the text · "" may stay
 """
