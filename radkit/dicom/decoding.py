@@ -1,8 +1,8 @@
-"""The stored pixel values of a DICOM object, from every transfer syntax in use.
+"""The stored values of a DICOM object, from every transfer syntax in use.
 
-pydicom does the decoding. Two things stand around it here. The JPEG processes of radiology that its free decoders leave
-out (12 bit, lossless) go to libjpeg-turbo in imagecodecs, as a plugin of pydicom, so that ``pixel_array`` has them too.
-And no memory is taken before the size that a header claims has been held against the bytes that there are.
+pydicom decodes. JPEG and JPEG-LS, with the 12-bit and lossless processes of radiology, go to libjpeg-turbo and CharLS
+in imagecodecs as a plugin of pydicom's, so that ``pixel_array`` has them too. No memory is taken before the size that a
+header claims has been held against the bytes that there are.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import re
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import imagecodecs
 import numpy as np
@@ -22,42 +23,25 @@ from pydicom.pixels.decoders.base import DecodeRunner
 from radkit.errors import DicomError
 
 DECODER_DEPENDENCIES = dict.fromkeys([*uid.JPEGTransferSyntaxes, *uid.JPEGLSTransferSyntaxes], ("imagecodecs",))
-NEEDED = ("Rows", "Columns", "SamplesPerPixel", "BitsAllocated")
+is_available = DECODER_DEPENDENCIES.__contains__  # which pydicom asks of a plugin
 PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
+NEEDED = ("Rows", "Columns", "SamplesPerPixel", "BitsAllocated")
 # The most that is decoded at once, and the most that a codec is believed to have shrunk: 200 to 1 beyond 64 MiB.
 CEILING, ALWAYS, RATIO = 4 << 30, 64 << 20, 200
 
 
-def decode(dataset: Dataset, *, frame: int | None = None, rgb: bool = False) -> np.ndarray:
-    """Decode the stored values of an image.
+def decode(dataset: Dataset, *, frame: int | None = None, rgb: bool = False, all_bits: bool = False) -> np.ndarray:
+    """Decode the stored values: (rows, columns), the frames before and the samples behind where there are several.
 
-    Parameters
-    ----------
-    dataset
-        With its pixels and its file meta information.
-    frame
-        The one frame to decode, from 0; all of them if not given.
-    rgb
-        Turn YBR_FULL and YBR_FULL_422 into RGB (PS3.3 C.7.6.3.1.2).
-
-    Returns
-    -------
-    ndarray
-        (rows, columns), with the frames before and the samples behind where there is more than one; native byte order,
-        ``BitsStored`` bits of each value (what lies in the bits above, such as an overlay, is cut off).
-
-    Raises
-    ------
-    DicomError
-        If the transfer syntax is unknown, an attribute is missing, or the sizes and the bytes do not agree.
+    ``frame`` is the one to decode, from 0, ``rgb`` turns YBR_FULL and YBR_FULL_422 into RGB (PS3.3 C.7.6.3.1.2), and
+    ``all_bits`` keeps what lies above ``BitsStored``, such as an overlay. Whatever does not fit is a DicomError.
     """
     with refusing(dataset, "pixels cannot be decoded"):
-        syntax = getattr(dataset, "file_meta", {}).get("TransferSyntaxUID")
-        if missing := [key for key in NEEDED if key not in dataset] + ["TransferSyntaxUID"] * (not syntax):
-            raise ValueError(f"{', '.join(missing)} missing")
-        _check_size(dataset, syntax, frame)
-        plugin = "imagecodecs" if syntax in DECODER_DEPENDENCIES else ""
-        options: dict = {"raw": not rgb, "decoding_plugin": plugin, "allow_excess_frames": False}
+        _check_size(dataset, frame)
+        syntax = dataset.file_meta.TransferSyntaxUID
+        options: dict = {"raw": not rgb, "allow_excess_frames": False}
+        options |= {"decoding_plugin": "imagecodecs"} if syntax in DECODER_DEPENDENCIES else {}
+        options |= {"correct_unused_bits": False} if all_bits else {}
         values, _ = get_decoder(syntax).as_array(dataset, index=frame, **options)
         return values.astype(values.dtype.newbyteorder("="), copy=False)
 
@@ -66,29 +50,29 @@ def decode(dataset: Dataset, *, frame: int | None = None, rgb: bool = False) -> 
 def refusing(dataset: Dataset, what: str) -> Iterator[None]:
     """Turn whatever pydicom or a codec makes of malformed bytes into a DicomError, without the values it quotes."""
     try:
-        yield
+        with np.errstate(all="ignore"):
+            yield
+    except DicomError:
+        raise
     except Exception as error:
         reason = re.sub(r"'[^']*'|\"[^\"]*\"", "…", str(error)) or type(error).__name__
         raise DicomError(f"{dataset.get('filename') or 'This object'}: {what}: {reason}") from error
 
 
-def _check_size(dataset: Dataset, syntax: uid.UID, frame: int | None) -> None:
+def _check_size(dataset: Dataset, frame: int | None) -> None:
     """Refuse a size that the bytes cannot hold, before any decoder believes it."""
-    size = [dataset[keyword].value for keyword in NEEDED]
+    data: Any = next((dataset[key].value for key in PIXELS if key in dataset), None)
+    syntax = getattr(dataset, "file_meta", {}).get("TransferSyntaxUID")
+    missing = [key for key in NEEDED if key not in dataset] + ["PixelData"] * (not isinstance(data, bytes))
+    if missing or not syntax:
+        raise ValueError(f"missing: {', '.join(missing or ['TransferSyntaxUID'])}")
+    size = rows, columns, samples, bits = [dataset[key].value for key in NEEDED]
     frames = int(dataset.get("NumberOfFrames") or 1)
-    if not all(isinstance(n, int) and n > 0 for n in (*size, frames)):
-        raise ValueError(f"expected Rows, Columns, SamplesPerPixel and BitsAllocated above 0, found {size}")
-    if frame is not None and not 0 <= frame < frames:
-        raise ValueError(f"expected a frame from 0 to {frames - 1}, not {frame}")
-    rows, columns, samples, bits = size
+    if not all(isinstance(n, int) and n > 0 for n in (*size, frames)) or not 0 <= (frame or 0) < frames:
+        raise ValueError(f"{', '.join(NEEDED)} are {size}, and frame {frame} was asked of {frames}")
     wanted = rows * columns * samples * bits // 8 * (frames if frame is None else 1)
-    data = next((dataset[key].value for key in PIXELS if key in dataset), None)
-    if not isinstance(data, bytes):
-        raise ValueError("there is no PixelData")
-    limit = min(max(ALWAYS, RATIO * len(data)), CEILING)
-    if wanted > limit:
-        raise ValueError(f"{frames} × {rows} × {columns} × {samples} values of {bits} bits are {wanted} bytes, and "
-                         f"{len(data)} bytes of pixel data may unfold to {limit}; ask for one frame")  # fmt: skip
+    if wanted > (limit := min(max(ALWAYS, RATIO * len(data)), CEILING)):
+        raise ValueError(f"the header claims {wanted} bytes; {len(data)} bytes of pixel data may unfold to {limit}")
     if syntax.is_encapsulated and syntax != uid.RLELossless:
         table = dataset.get("ExtendedOffsetTable"), dataset.get("ExtendedOffsetTableLengths")
         known: dict = {"number_of_frames": frames, "extended_offsets": table if all(table) else None}
@@ -99,9 +83,9 @@ def _check_size(dataset: Dataset, syntax: uid.UID, frame: int | None) -> None:
 
 def _size_in(stream: bytes) -> tuple[int, ...] | None:
     """Return rows, columns and samples as a JPEG (SOF marker) or JPEG 2000 (SIZ marker) codestream has them."""
-    if (at := stream.find(b"\xff\x4f\xff\x51")) >= 0 and len(stream) > at + 42:
+    if (at := stream.find(b"\xff\x4f\xff\x51")) >= 0:
         right, bottom, left, top = struct.unpack_from(">4I", stream, at + 8)
-        return bottom - top, right - left, struct.unpack_from(">H", stream, at + 40)[0]
+        return bottom - top, right - left, *struct.unpack_from(">H", stream, at + 40)
     at = 2
     while at + 10 <= len(stream):
         marker, length = struct.unpack_from(">HH", stream, at)
@@ -111,16 +95,8 @@ def _size_in(stream: bytes) -> tuple[int, ...] | None:
     return None
 
 
-def is_available(syntax: str) -> bool:
-    """Tell pydicom whether this plugin decodes a transfer syntax."""
-    return syntax in DECODER_DEPENDENCIES
-
-
 def jpeg_frame(stream: bytes, runner: DecodeRunner) -> bytes:
-    """Decode one JPEG frame: baseline, extended with 8 or 12 bits, lossless with any predictor.
-
-    The samples come as they were coded: which colours they are is ``PhotometricInterpretation``'s to say.
-    """
+    """Decode a JPEG or JPEG-LS frame to its samples as coded; ``PhotometricInterpretation`` says what they mean."""
     if runner.transfer_syntax in uid.JPEGLSTransferSyntaxes:
         # CharLS counts zero bits behind the end of a cut stream for seconds; at a marker it stops.
         values = imagecodecs.jpegls_decode(stream + b"\xff\xd9")
@@ -133,5 +109,5 @@ def jpeg_frame(stream: bytes, runner: DecodeRunner) -> bytes:
 
 
 for _syntax in DECODER_DEPENDENCIES:
-    if "imagecodecs" not in (_decoder := get_decoder(_syntax)).available_plugins:
-        _decoder.add_plugin("imagecodecs", (__name__, "jpeg_frame"))
+    if "imagecodecs" not in get_decoder(_syntax).available_plugins:
+        get_decoder(_syntax).add_plugin("imagecodecs", (__name__, "jpeg_frame"))
