@@ -216,8 +216,11 @@ def test_a_wrong_answer_is_shown_and_ends_the_cell(folder, capsys):
     with pytest.raises(RadkitError, match="slice thickness"):
         check("spacing", 3.0)
     check("spacing", 2.0)
-    with pytest.raises(CheckError, match="no question 'spacng'"):
-        check("spacng", 2.0)
+    for name in ("spacng", 2.0, np.zeros(2)):
+        with pytest.raises(CheckError, match="There is no question"):
+            check(name, 2.0)
+    with pytest.raises(CheckError, match=r"shape \(2,\)"):
+        check("spacing", 2.0, 2.0)
     printed = capsys.readouterr().out
     assert (
         "✗ Not yet. That is the slice" in printed

@@ -57,11 +57,13 @@ class Exercise:
 
     def __call__(self, name: str, *answer: Any) -> None:
         """Check an answer, a value or a view (which gets a button); the cell ends with NotYet if it is not right."""
+        answer = (answer,) if len(answer) > 1 else answer  # the brackets around (x, y, z) are easily forgotten
         question, widget = self._find(name), any(hasattr(one, "comm") for one in answer)
         if someone_is_there() and (widget or not answer):
             return self._panel(question, *answer)
         if widget:
             show(*answer)
+            answer = answer if question.grade(*answer)[0] == "right" else ()  # nobody was there to move it
         elif not answer:  # what there would be to see
             print(*getattr(question, "choices", [question.asked]), sep="\n")
         show(note := self.judge(name, *answer))
@@ -95,8 +97,8 @@ class Exercise:
         """Show a view, or else radio buttons or a field to type into; two buttons; and what comes of them."""
         widgets, name = optional("ipywidgets"), question.name
         if isinstance(question, Pick):
-            control = widgets.RadioButtons(options=question.choices, value=None, layout={"width": "auto"})
-        control = control or widgets.Text(placeholder=question.asked, layout={"width": "28em"})
+            control = widgets.RadioButtons(options=question.choices, value=None, tooltip=name, layout={"width": "auto"})
+        control = control or widgets.Text(placeholder=question.asked, tooltip=name, layout={"width": "28em"})
         check, solution = (widgets.Button(description=text) for text in ("Check", "Show solution"))
         said = Note("right", "You have solved this before.")._repr_html_() if self._kept[name]["solved"] else ""
         below, check.button_style = widgets.HTML(said), "primary"
@@ -105,7 +107,7 @@ class Exercise:
         show(control, widgets.VBox([widgets.HBox([check, solution]), below]))
 
     def _find(self, name: str) -> Question:
-        if name not in self.questions:
+        if not isinstance(name, str) or name not in self.questions:
             show(Note("wrong", f"There is no question {name!r} here. There are: {', '.join(self.questions)}."))
             raise NotYet(f"There is no question {name!r}.")
         return self.questions[name]
