@@ -156,7 +156,7 @@ def deflated(body):
     ("content", "says"),
     [
         (b"", "'DICM' prefix is missing"),
-        (dicom_file(b"", EXPLICIT), "no data elements"),
+        (dicom_file(b"", EXPLICIT), "expected 1 to 10000 elements, found 0"),
         (dicom_file(element(0x00091010, "OB", bytes(9), False)[:-3], EXPLICIT), "lacks 3 bytes of 9"),
         (dicom_file(element(0x00091010, "OB", b"", False)[:-4] + b"\xf0\xff\xff\xff", EXPLICIT), "lacks 4294967280"),
         (dicom_file(element(0x0040A730, "SQ", ITEM * 10**6, False), EXPLICIT), "1000000 items"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import warnings
 import zlib
 from pathlib import Path
@@ -29,17 +28,14 @@ warnings.filterwarnings("ignore", module=r"pydicom\.")
 def files_in(source: str | Path) -> list[Path]:
     """Return the files in a folder, to its depth and in the order of their paths, or the file itself."""
     path = Path(source)
-    if not path.is_dir():
-        return [path]
-    found = (Path(folder, name) for folder, _, names in os.walk(path) for name in names)
-    return sorted(file for file in found if file.is_file())
+    return sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
 
 
 def is_dicom(path: str | Path) -> bool:
     """Tell whether a file can be opened and has the mark of DICOM (PS3.10 section 7.1)."""
     try:
-        with Path(path).open("rb", buffering=0) as file:
-            return file.read(132)[128:] == b"DICM"
+        with io.FileIO(str(path)) as file:
+            return (file.read(132) or b"")[128:] == b"DICM"
     except OSError:
         return False
 
@@ -70,20 +66,19 @@ def read_dataset(path: str | Path, *, pixels: bool = True) -> Dataset:
         if isinstance(file.raw, _Inflated):
             dataset.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
         _check(dataset)
-    except RecursionError as error:
-        raise DicomError(f"{path} cannot be read as DICOM: its sequences are nested too deeply.") from error
     except Exception as error:  # pydicom raises whatever the damage leads to
-        raise DicomError(f"{path} cannot be read as DICOM: {error or type(error).__name__}") from error
+        deep = "its sequences are nested too deeply" if isinstance(error, RecursionError) else ""
+        raise DicomError(f"{path} cannot be read as DICOM: {deep or error or type(error).__name__}") from error
     dataset.filename = str(path)
     return dataset
 
 
 def _check(dataset: Dataset) -> None:
     """Refuse a data set that is too large, or that the file ends in the midst of: pydicom takes what there is."""
-    if len(dataset) > MOST_ELEMENTS:
-        raise DicomError(f"it holds {len(dataset)} elements; radkit reads up to {MOST_ELEMENTS}.")
-    if not len(dataset):
-        raise DicomError("it holds no data elements, or ends before the end of one.")
+    if not 0 < len(dataset) <= MOST_ELEMENTS:
+        raise DicomError(
+            f"expected 1 to {MOST_ELEMENTS} elements, found {len(dataset)}: empty, truncated, or no image."
+        )
     for element in dataset.elements():
         if isinstance(element, RawDataElement) and element.value is not None and element.length != 0xFFFFFFFF:
             missing = element.length - len(element.value)
@@ -115,17 +110,17 @@ class _Inflated(io.BytesIO):
 
 def _opened(path: Path) -> _Counted:
     """Open a file, inflate it where it is deflated, refuse it where it holds too many items."""
-    with path.open("rb") as file:
-        deflated = DeflatedExplicitVRLittleEndian.encode() in file.read(2048)
+    with path.open("rb") as head:
+        deflated = DeflatedExplicitVRLittleEndian.encode() in head.read(2048)
     opened = _Counted(_Inflated(_inflate(path.read_bytes())) if deflated else io.FileIO(str(path)))  # type: ignore[arg-type]
-    header = opened.seek(0, io.SEEK_END)
-    if header > 8 * MOST_ITEMS and not deflated and (found := walk_file(path, ())) and found.pixels:
-        header = found.pixels
-    opened.seek(0)
-    items = 0
-    for start in range(0, header if header > 8 * MOST_ITEMS else 0, CHUNK):
-        chunk = opened.read(min(CHUNK, header - start))
-        items += chunk.count(b"\xfe\xff\x00\xe0") + chunk.count(b"\xff\xfe\xe0\x00")  # either byte order
+    header, items = opened.seek(0, io.SEEK_END), 0
+    if header > 8 * MOST_ITEMS:
+        if not deflated and (found := walk_file(path, ())) and found.pixels:
+            header = found.pixels
+        opened.seek(0)
+        for start in range(0, header, CHUNK):
+            chunk = opened.read(min(CHUNK, header - start))
+            items += chunk.count(b"\xfe\xff\x00\xe0") + chunk.count(b"\xff\xfe\xe0\x00")  # either byte order
     if items > MOST_ITEMS:
         opened.close()
         raise DicomError(f"it holds {items} items in its sequences; radkit reads up to {MOST_ITEMS}.")

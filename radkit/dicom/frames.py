@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,17 +14,13 @@ from ._file import read_dataset
 from .decoding import refusing
 from .walker import Found, walk_file
 
-# The functional groups of enhanced objects, and what they hold of what stands at the top level of the others.
-GROUPS = {
-    "PlanePositionSequence": ("ImagePositionPatient",),
-    "PlaneOrientationSequence": ("ImageOrientationPatient",),
-    "PixelMeasuresSequence": ("PixelSpacing", "SliceThickness", "SpacingBetweenSlices"),
-    "PixelValueTransformationSequence": ("RescaleSlope", "RescaleIntercept"),
-}
-PIXEL_KEYWORDS = ("Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation", "BitsAllocated", "BitsStored",
-                  "HighBit", "PixelRepresentation", "NumberOfFrames", "ModalityLUTSequence")  # fmt: skip
-KEYWORDS = (*sum(GROUPS.values(), ()), *PIXEL_KEYWORDS, "Modality", "ImageType", "SeriesInstanceUID",
-            "FrameOfReferenceUID", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")  # fmt: skip
+# What enhanced objects keep in functional groups (PS3.3 C.7.6.16), and all others at the top level; and what both have.
+PLACE = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness", "SpacingBetweenSlices")
+GROUPED = (*PLACE, "RescaleSlope", "RescaleIntercept")
+KEYWORDS = (*GROUPED, "Modality", "ImageType", "SeriesInstanceUID", "FrameOfReferenceUID", "NumberOfFrames", "Rows",
+            "Columns", "SamplesPerPixel", "PhotometricInterpretation", "BitsAllocated", "BitsStored", "HighBit",
+            "PixelRepresentation", "ModalityLUTSequence", "SharedFunctionalGroupsSequence",
+            "PerFrameFunctionalGroupsSequence")  # fmt: skip
 WANTED = {int(tag_for_keyword(keyword) or 0): (keyword, dictionary_VR(keyword)) for keyword in KEYWORDS}
 
 
@@ -48,45 +43,38 @@ class Frame(NamedTuple):
 
 
 def frames_of(source: str | Path | Dataset) -> list[Frame]:
-    """Return the frames of one object, from the walker where it is certain of all that is wanted."""
+    """Return the frames of one object, by the walker where it is certain of all that is wanted."""
     found = None if isinstance(source, Dataset) else walk_file(source, WANTED)
-    if found is not None and (values := _values(found)) is not None and "SharedFunctionalGroupsSequence" not in values:
-        return [Frame(str(source), None, values, _offset(str(source), found, values))]
+    values = None if found is None else _values(found)
+    if values is not None and "SharedFunctionalGroupsSequence" not in values:
+        return [Frame(str(source), None, values, _offset(found, values))]
     header = source if isinstance(source, Dataset) else read_dataset(source, pixels=False)
     source = source if isinstance(source, Dataset) else str(source)
     with refusing(header, "the header cannot be used"):
         values = {keyword: _python(header.get(keyword)) for keyword in KEYWORDS if keyword in header}
         if "PerFrameFunctionalGroupsSequence" not in header or values.get("Modality") == "SEG":
             return [Frame(source, None, values)]
-        first = None if found is None else _offset(str(source), found, values)
-        size = 2 * values["Rows"] * values["Columns"]
+        values |= _grouped(next(iter(header.get("SharedFunctionalGroupsSequence") or []), Dataset()))
+        first, size = _offset(found, values), 2 * values["Rows"] * values["Columns"]
         return [
-            Frame(source, index, {**values, **own}, None if first is None else first + index * size)
-            for index, own in enumerate(_groups(header))
+            Frame(source, number, values | _grouped(groups), None if first is None else first + number * size)
+            for number, groups in enumerate(header.PerFrameFunctionalGroupsSequence)
         ]
 
 
-def _groups(header: Dataset) -> Iterator[dict[str, Any]]:
-    """Yield what the functional groups say, frame by frame: the shared ones first (PS3.3 C.7.6.16)."""
-    shared = list(header.get("SharedFunctionalGroupsSequence") or [])[:1]
-    for item in header.PerFrameFunctionalGroupsSequence:
-        yield {
-            keyword: _python(part[0].get(keyword))
-            for groups in (*shared, item)
-            for group, keywords in GROUPS.items()
-            if (part := groups.get(group))
-            for keyword in keywords
-            if keyword in part[0]
-        }
+def _grouped(groups: Dataset) -> dict[str, Any]:
+    """Return what functional groups say of place and values; each is a sequence of one item."""
+    items = [group[0] for group in groups if group.VR == "SQ" and group.value and not group.tag.is_private]
+    return {keyword: _python(item.get(keyword)) for item in items for keyword in GROUPED if keyword in item}
 
 
 def _python(value: Any) -> Any:
     """Return an element's value as plain numbers and text; several in a tuple."""
-    if isinstance(value, str) or value is None:
-        return str(value) if value else None
     if isinstance(value, (int, float)):
         return int(value) if isinstance(value, int) else float(value)
-    return tuple(_python(each) for each in value) if not isinstance(value, Dataset) else ()
+    if isinstance(value, str) or value is None:
+        return str(value) if value else None
+    return () if isinstance(value, Dataset) else tuple(_python(each) for each in value)
 
 
 def _values(found: Found) -> dict[str, Any] | None:
@@ -100,27 +88,25 @@ def _values(found: Found) -> dict[str, Any] | None:
 @lru_cache(8192)  # from slice to slice most values are the same
 def _parsed(vr: str, raw: bytes) -> Any:
     """Return a raw value: decimal and integer strings, 16 bit integers, text (PS3.5 table 6.2-1)."""
+    if vr == "SQ" or not raw:
+        return () if vr == "SQ" else None
     if vr == "US":
-        if len(raw) != 2:
-            raise ValueError
-        return int.from_bytes(raw, "little")
-    if vr == "SQ":
-        return ()
+        return int.from_bytes(raw, "little") if len(raw) == 2 else _parsed("DS", b"?")
     kind = {"DS": float, "IS": int}.get(vr, lambda part: part.decode("ascii").strip("\0 "))
-    values = tuple(kind(part) for part in raw.split(b"\\")) if raw else (None,)
+    values = tuple(kind(part) for part in raw.split(b"\\"))
     return values if len(values) > 1 else values[0]
 
 
-def _offset(path: str, found: Found, values: dict[str, Any]) -> int | None:
+def _offset(found: Found | None, values: dict[str, Any]) -> int | None:
     """Return where the stored values begin if they are grey words of 16 bits, as many as there should be."""
     words = values.get("Rows", 0) * values.get("Columns", 0) * int(values.get("NumberOfFrames") or 1)
     plain = (
-        found.syntax in (ImplicitVRLittleEndian, ExplicitVRLittleEndian)
-        and found.pixels is not None
+        found is not None
+        and found.syntax in (ImplicitVRLittleEndian, ExplicitVRLittleEndian)
         and found.length == 2 * words
         and "ModalityLUTSequence" not in values
         and (values.get("BitsAllocated"), values.get("SamplesPerPixel")) == (16, 1)
         and values.get("PixelRepresentation") in (0, 1)
         and 1 <= values.get("BitsStored", 0) == values.get("HighBit", -1) + 1 <= 16
     )
-    return found.pixels if plain and Path(path).stat().st_size >= (found.pixels or 0) + 2 * words else None
+    return found.pixels if found is not None and plain else None

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache, partial
+from io import FileIO
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +21,7 @@ from ._file import read_dataset
 from .decoding import ALWAYS, RATIO, decode, refusing
 from .frames import Frame
 
-THREADS = 2  # the codecs leave Python's lock while they work; plain files gain nothing
+THREADS = 2  # codecs leave Python's lock while they work; plain files gain nothing
 
 
 class _NotExact(Exception):
@@ -31,30 +33,31 @@ def read_pixels(frames: Sequence[Frame], *, progress: bool) -> np.ndarray:
 
     int16 where that is exact, else float32.
     """
-    shape = len(frames), frames[0].values["Rows"], frames[0].values["Columns"]
-    there = sum({id(f.source) if isinstance(f.source, Dataset) else f.source: _size(f) for f in frames}.values())
-    if 2 * np.prod(shape, dtype=float) > max(ALWAYS, RATIO * there):
-        raise DicomError(f"{frames[0].name}: {shape} values cannot be in {there} bytes.")
-    whole = all(number.is_integer() for frame in frames for number in _rescale(frame))
-    for dtype in (np.int16, np.float32) if whole else (np.float32,):
+    shape = len(frames), int(frames[0].values["Rows"]), int(frames[0].values["Columns"])
+    kinds = {frame.values.get("PhotometricInterpretation") for frame in frames} - {"MONOCHROME1", "MONOCHROME2", None}
+    if kinds:
+        raise DicomError(f"{frames[0].name}: expected grey values, found {', '.join(map(str, kinds))}: use read_image.")
+    packed = [frame for frame in frames if frame.offset is None]  # the others are as long as they say, or fail at once
+    sources = {id(f.source) if isinstance(f.source, Dataset) else f.source: f.source for f in packed}.values()
+    there = sum(len(s.get("PixelData") or b"") if isinstance(s, Dataset) else Path(s).stat().st_size for s in sources)
+    if 2 * math.prod((len(packed), *shape[1:])) > max(ALWAYS, RATIO * there):
+        raise DicomError(f"{packed[0].name}: {len(packed)} × {shape[1:]} values cannot be in {there} bytes.")
+    if all(number.is_integer() for frame in frames for number in _rescale(frame)):
         try:
-            return _filled(np.empty(shape, dtype), frames, progress)
+            return _filled(np.empty(shape, np.int16), frames, progress)
         except _NotExact:
-            continue
-    raise AssertionError
+            pass
+    return _filled(np.empty(shape, np.float32), frames, progress)
 
 
 def _filled(volume: np.ndarray, frames: Sequence[Frame], progress: bool) -> np.ndarray:
     """Fill the volume; objects of many frames are opened once."""
-    opened = lru_cache(4)(read_dataset)
-    plain = all(frame.offset is not None for frame in frames)
-    with (
-        ThreadPoolExecutor(THREADS) as pool,
-        tqdm(total=len(frames), desc="Reading", unit="slice", delay=2, leave=False, file=sys.stdout,
-             disable=not progress) as bar,
-    ):  # fmt: skip
-        for _ in (map if plain else pool.map)(partial(_read, opened), volume, frames):
-            bar.update()
+    read = partial(_read, lru_cache(4)(read_dataset))
+    bar = partial(tqdm, total=len(frames), desc="Reading", unit="slice", delay=2, leave=False, file=sys.stdout)
+    with ThreadPoolExecutor(THREADS) as pool:
+        ways = map if all(frame.offset is not None for frame in frames) else pool.map
+        for _ in bar(ways(read, volume, frames), disable=not progress):
+            pass
     return volume
 
 
@@ -63,6 +66,7 @@ def _read(opened: Callable[[str], Dataset], target: np.ndarray, frame: Frame) ->
     slope, intercept = _rescale(frame)
     if frame.offset is not None:
         stored = _words(frame, target if target.dtype == np.int16 else np.empty(target.shape, np.int16))
+        bits = frame.values["BitsStored"]
     else:
         dataset = frame.source if isinstance(frame.source, Dataset) else opened(frame.source)
         stored = decode(dataset, frame=frame.number)
@@ -71,11 +75,11 @@ def _read(opened: Callable[[str], Dataset], target: np.ndarray, frame: Frame) ->
         if "ModalityLUTSequence" in dataset:
             with refusing(dataset, "ModalityLUTSequence cannot be applied"):
                 stored, slope, intercept = apply_modality_lut(stored, dataset), 1.0, 0.0
+        bits = 8 * stored.itemsize
     if target.dtype == np.float32:
         target[...] = stored * slope + intercept
         return
-    ends = [float(end) * slope + intercept for end in (stored.min(), stored.max())]
-    if stored.dtype.kind == "f" or min(ends) < -32768 or max(ends) > 32767:
+    if not _is_exact(stored, slope, intercept, bits):
         raise _NotExact
     words = target.view(np.uint16)  # modulo 65536 all the way, so that nothing else is needed
     if not np.shares_memory(stored, target):
@@ -86,30 +90,39 @@ def _read(opened: Callable[[str], Dataset], target: np.ndarray, frame: Frame) ->
         words += np.uint16(int(intercept) % 65536)
 
 
+def _is_exact(stored: np.ndarray, slope: float, intercept: float, bits: int) -> bool:
+    """Tell whether the values will fit into int16; they are looked at only where ``bits`` leaves it open."""
+    low = -(1 << bits - 1) if stored.dtype.kind == "i" else 0
+
+    def fits(end: float) -> bool:
+        return -32768 <= end * slope + intercept <= 32767
+
+    return stored.dtype.kind in "iu" and (
+        (fits(low) or fits(float(stored.min()))) and (fits(low + (1 << bits) - 1) or fits(float(stored.max())))
+    )
+
+
 def _words(frame: Frame, into: np.ndarray) -> np.ndarray:
     """Read plain words, and cut off what lies above ``BitsStored`` (PS3.5 section 8.1.1)."""
-    with Path(str(frame.source)).open("rb", buffering=0) as file:
+    with FileIO(str(frame.source)) as file:
         file.seek(frame.offset or 0)
         if file.readinto(into.data.cast("B")) != into.nbytes:
-            raise DicomError(f"{frame.name} became shorter while it was read.")
+            raise DicomError(f"{frame.name} is truncated: its pixel data end too early.")
     unused = 16 - frame.values["BitsStored"]
-    stored = into if frame.values["PixelRepresentation"] else into.view(np.uint16)
-    if unused:
-        stored <<= unused
-        stored >>= unused
-    return stored
+    if not frame.values["PixelRepresentation"]:
+        into = into.view(np.uint16)
+        into &= np.uint16(0xFFFF >> unused)
+    elif unused:
+        into <<= unused
+        into >>= unused
+    return into
 
 
 def _rescale(frame: Frame) -> tuple[float, float]:
     found = [frame.values.get(keyword) for keyword in ("RescaleSlope", "RescaleIntercept")]
     slope, intercept = (standard if value is None else value for value, standard in zip(found, (1.0, 0.0), strict=True))
-    if not (isinstance(slope, (int, float)) and isinstance(intercept, (int, float)) and np.isfinite(slope + intercept)):
+    if not (
+        isinstance(slope, (int, float)) and isinstance(intercept, (int, float)) and math.isfinite(slope + intercept)
+    ):
         raise DicomError(f"{frame.name}: expected numbers in RescaleSlope and RescaleIntercept, found {found}.")
     return float(slope), float(intercept)
-
-
-def _size(frame: Frame) -> int:
-    """Return how many bytes there are to read from."""
-    if isinstance(frame.source, Dataset):
-        return len(frame.source.get("PixelData") or b"")
-    return Path(frame.source).stat().st_size

@@ -58,8 +58,8 @@ def read_series(
 ) -> Volume:
     """Read one series of parallel, evenly spaced slices, an enhanced multi-frame object, or a SEG into a volume.
 
-    Objects without a position and an orientation of their own (a report) are left aside, and so are segmentations
-    where there are images.
+    Objects without a position and an orientation of their own (a report) are left aside, dose grids too, and
+    segmentations where there are images.
 
     Parameters
     ----------
@@ -119,8 +119,9 @@ def _one_series(frames: Iterable[Frame], series_uid: str | None) -> list[Frame]:
     series: dict[str, list[Frame]] = {}
     masks: dict[str, list[Frame]] = {}
     for frame in frames:
-        uid, seg = frame.values.get("SeriesInstanceUID") or "", frame.values.get("Modality") == "SEG"
-        if (seg or frame.values.get("ImagePositionPatient")) and series_uid in (None, uid):
+        uid, modality = frame.values.get("SeriesInstanceUID") or "", frame.values.get("Modality")
+        seg, placed = modality == "SEG", frame.values.get("ImagePositionPatient") and modality != "RTDOSE"
+        if (seg or placed) and series_uid in (None, uid):
             (masks if seg else series).setdefault(uid, []).append(frame)
     found = series or masks
     if not found:

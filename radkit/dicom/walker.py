@@ -1,10 +1,9 @@
 """A small walker over the bytes of a DICOM file: the parts of PS3.5 section 7 that nearly every file keeps to.
 
-A file is a preamble of 128 bytes, ``DICM``, the file meta information, then data elements one after the other, in
-ascending order of their tags. An element is a tag (group and element, two bytes each), in explicit syntaxes two letters
-for the value representation (VR), a length, and that many bytes of value. Whoever knows the length steps from element
-to element without looking at a value: that is why this is fast. Only a sequence of undefined length has to be walked
-through to find its end.
+A file is a preamble of 128 bytes, ``DICM``, the file meta information, then data elements in ascending order of their
+tags. An element is a tag (group and element, two bytes each), in explicit syntaxes two letters for the value
+representation (VR), a length, and that many bytes of value. Whoever knows the length steps from element to element
+without looking at a value: that is why this is fast. Only a sequence of undefined length has to be walked through.
 
 The walker knows little endian, explicit and implicit. For whatever it does not know for certain it answers ``None``,
 and the caller asks pydicom.
@@ -14,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from functools import lru_cache
+from io import FileIO
 from pathlib import Path
 from struct import Struct, error
 from typing import NamedTuple
@@ -24,10 +24,9 @@ EXPLICIT, IMPLICIT, LENGTH = Struct("<HH2sH").unpack_from, Struct("<HHI").unpack
 SHORT = frozenset(b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US".split())  # a length of two bytes
 LONG = frozenset(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())  # two bytes of nothing, then a length of four
 UNDEFINED = 0xFFFFFFFF
-ITEM, END_OF_ITEM, END_OF_SEQUENCE = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
+ITEM, END_OF_SEQUENCE, END_OF_ITEM = 0xFFFEE000, 0xFFFEE0DD, b"\xfe\xff\x0d\xe0\0\0\0\0"
 PIXEL_DATA = 0x7FE00010
 PIXELS = frozenset((0x7FE00008, 0x7FE00009, PIXEL_DATA))  # floats, doubles, integers
-DEPTH = 16  # sequences within sequences
 
 IMPLICIT_SYNTAX = "1.2.840.10008.1.2"
 # Big endian and deflated; every other syntax of the standard is explicit little endian (PS3.5 A.4).
@@ -35,11 +34,10 @@ UNKNOWN = frozenset(IMPLICIT_SYNTAX + end for end in (".2", ".1.99", ".4.95", ".
 
 
 class Found(NamedTuple):
-    """What a walk has found.
+    """What a walk has found: the raw bytes of the wanted elements that are there, by tag, and the pixel data.
 
-    ``values`` holds the raw bytes of the wanted elements that are there, by tag. ``pixels`` is the offset of the value
-    of the pixel data in the file (``None``: there is none) and ``length`` its length by the header (``None``:
-    encapsulated); whether the file is that long is for the caller to check.
+    ``pixels`` is where in the file their value begins (``None``: there are none) and ``length`` how long the header
+    says it is (``None``: encapsulated); whether the file is that long is for the caller to check.
     """
 
     syntax: str
@@ -54,7 +52,7 @@ class _Unsure(Exception):
 
 def walk_file(path: str | Path, wanted: Collection[int]) -> Found | None:
     """Walk over the beginning of a file, as ``walk`` does; no more of it is read than needed."""
-    with Path(path).open("rb", buffering=0) as file:
+    with FileIO(str(path)) as file:
         data = b""
         for most in (1 << 14, 1 << 21):
             data += file.read(most)
@@ -90,27 +88,25 @@ def walk(data: bytes, wanted: Collection[int], *, whole: bool = True) -> Found |
 
 def _walk(data: bytes, wanted: Collection[int], whole: bool) -> Found:
     syntax, at = _file_meta(data)
-    implicit, last = syntax == IMPLICIT_SYNTAX, 0x0002FFFF
+    implicit, last, end = syntax == IMPLICIT_SYNTAX, 0x0002FFFF, len(data)
     values: dict[int, bytes] = {}
     if implicit and data[at + 4 : at + 6].isalpha():
         raise _Unsure  # letters where a length should be: it says implicit and is explicit
-    while at < len(data):
+    while at < end:
         tag, vr, start, length = _element(data, at, implicit)
-        if not last < tag < ITEM:
+        if tag <= last or tag >= ITEM:
             raise _Unsure
         if tag in PIXELS:
-            if tag != PIXEL_DATA or (vr not in (b"OB", b"OW") and not implicit):
+            if tag != PIXEL_DATA or not (implicit or vr == b"OW" or vr == b"OB"):
                 raise _Unsure
             return Found(syntax, values, start, None if length == UNDEFINED else length)
-        at = start + length if length != UNDEFINED else _end(data, tag, vr, start, implicit, DEPTH)
-        if at > len(data):
-            raise _Unsure
+        at = start + length if length != UNDEFINED else _end(data, tag, vr, start, implicit)
         if tag in wanted:
             if not implicit and vr not in _dictionary(tag):
                 raise _Unsure
             values[tag] = data[start:at]
         last = tag
-    if not whole:
+    if at > end or not whole:
         raise _Unsure
     return Found(syntax, values, None, None)
 
@@ -143,26 +139,24 @@ def _element(data: bytes, at: int, implicit: bool) -> tuple[int, bytes, int, int
     raise _Unsure
 
 
-def _end(data: bytes, tag: int, vr: bytes, at: int, implicit: bool, depth: int) -> int:
+def _end(data: bytes, tag: int, vr: bytes, at: int, implicit: bool, depth: int = 16) -> int:
     """Return where a sequence of undefined length ends, whose items start here (PS3.5 section 7.5)."""
-    if vr != b"SQ" and not (implicit and _dictionary(tag) in (b"SQ", b"")):
+    if not depth or (vr != b"SQ" and not (implicit and _dictionary(tag) in (b"SQ", b""))):
         raise _Unsure
     while True:
         group, element, length = IMPLICIT(data, at)  # items and delimiters have no VR in any syntax
-        tag, at = group << 16 | element, at + 8
-        if tag == END_OF_SEQUENCE and length == 0:
+        mark, at = group << 16 | element, at + 8
+        if mark == END_OF_SEQUENCE and length == 0:
             return at
-        if tag != ITEM or not depth:
+        if mark != ITEM:
             raise _Unsure
-        at = at + length if length != UNDEFINED else _end_of_item(data, at, implicit, depth - 1)
-
-
-def _end_of_item(data: bytes, at: int, implicit: bool, depth: int) -> int:
-    """Return where an item of undefined length ends, whose elements start here."""
-    while data[at : at + 8] != b"\xfe\xff\x0d\xe0\0\0\0\0":
-        tag, vr, start, length = _element(data, at, implicit)
-        at = start + length if length != UNDEFINED else _end(data, tag, vr, start, implicit, depth)
-    return at + 8
+        if length != UNDEFINED:
+            at += length
+            continue
+        while data[at : at + 8] != END_OF_ITEM:
+            tag, vr, start, length = _element(data, at, implicit)
+            at = start + length if length != UNDEFINED else _end(data, tag, vr, start, implicit, depth - 1)
+        at += 8
 
 
 @lru_cache(4096)
