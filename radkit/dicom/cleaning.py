@@ -76,12 +76,12 @@ class Cleaner:
             element = items.get_item(tag)
             vr = element.VR or ""
             action = "" if tag in safe else "X" if tag < 0x00080000 else action_for(int(tag), vr, self.options)
-            if vr in ("", "UN") and action != "X" and tag not in safe:
-                vr = dictionary_VR(tag)[:2]
+            known = vr if action == "X" or tag in safe else dictionary_VR(tag)[:2]
+            vr = known if vr in ("", "UN") else vr
             if vr == "SQ" and action not in ("X", "Z"):
                 action = self._sequence(items, tag, action or inside)
             else:
-                action = self._act(items, element, vr, self._checked(element, vr, action, inside))
+                action = self._act(items, element, vr, self._checked(element, known, action, inside))
             if action:
                 name = "private" if tag.is_private else keyword_for_tag(tag) or "unknown"
                 self.done[action, name] += 1
@@ -136,8 +136,8 @@ class Cleaner:
         """Return a value that is valid and says nothing."""
         if tag == NUMBER:
             return self.mapping.pseudonym(self._patient)
-        if tag == DOCUMENT:
-            if items.get("MIMETypeOfEncapsulatedDocument") != "application/pdf":
+        if tag == DOCUMENT and (kind := items.get("MIMETypeOfEncapsulatedDocument")):
+            if kind != "application/pdf":
                 raise Refused("the document in it is no PDF, and radkit has no empty one to put in its place")
             return PDF
         return DUMMIES.get(vr, b"REMOVED")

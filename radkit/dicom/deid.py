@@ -179,6 +179,7 @@ class _Run:
         if not is_dicom(path):
             raise Refused("it is no DICOM file")
         dataset = read_dataset(path)
+        _fill_in(dataset)
         uids = [str(dataset.get(keyword, "")) for keyword in ("SOPClassUID", "SOPInstanceUID")]
         if not all(re.fullmatch("[0-9.]{1,64}", uid) for uid in uids) or uids[0] == "1.2.840.10008.1.3.10":
             raise Refused("it is no object of a patient, or a directory of files (DICOMDIR)")
@@ -243,3 +244,13 @@ class _Run:
         rows += [f"{number} images: {what}" for what, number in self.pixels.items() if number]
         title = f"{len(self.written)} objects de-identified, {len(self.left_out)} files left out"
         return Report(title, rows, folder, tuple(sorted(options)), len(self.written), dict(self.pixels), self.left_out)
+
+
+def _fill_in(dataset: Dataset) -> None:
+    """Give an object that somebody emptied the UIDs it needs: from the file meta information, or all the same."""
+    for keyword in ("SOPClassUID", "SOPInstanceUID"):
+        if not dataset.get(keyword):
+            setattr(dataset, keyword, dataset.file_meta.get(f"MediaStorage{keyword}", ""))
+    for keyword, uid in (("StudyInstanceUID", "2.25.1"), ("SeriesInstanceUID", "2.25.2")):
+        if not dataset.get(keyword):
+            setattr(dataset, keyword, uid)

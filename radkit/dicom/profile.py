@@ -27,11 +27,15 @@ ALIASES = {"modified-dates": DATES}
 _CELLS = {"X": "X", "Z": "Z", "D": "D", "U": "U", "Z_D": "D", "X_Z": "Z", "X_D": "D", "X_Z_D": "D", "X_Z_U_STAR": "U"}
 _BASIC = {(tag[0] << 16) + tag[1]: letter for cell, letter in _CELLS.items() for tag in getattr(table, f"{cell}_TAGS")}
 
-# Not in the table, and yet: nobody can clean what is encrypted, and no program what is drawn; both are optional.
-_ALSO_REMOVED = ("EncryptedAttributesSequence", "MACParametersSequence", "GraphicAnnotationSequence")
+# Optional, and nobody can clean what is encrypted, no program what is drawn; the last must not be empty.
+_REMOVED = frozenset(
+    ("EncryptedAttributesSequence", "MACParametersSequence", "GraphicAnnotationSequence", "ReferencedStudySequence")
+)
 # What says which standard or maker something follows, and not which patient.
 _KINDS = ("CodingSchemeUID", "ContextUID", "MappingResourceUID", "ImplementationClassUID", "TransferSyntaxUID")
-_TEXT = ("AE", "AS", "CS", "DA", "DS", "DT", "IS", "LO", "LT", "PN", "SH", "ST", "TM", "UC", "UI", "UR", "UT")
+_TEXT = frozenset(
+    ("AE", "AS", "CS", "DA", "DS", "DT", "IS", "LO", "LT", "PN", "SH", "ST", "TM", "UC", "UI", "UR", "UT")
+)
 
 
 class Option(NamedTuple):
@@ -83,15 +87,12 @@ def action_for(tag: int, vr: str = "", options: frozenset[str] = frozenset()) ->
         return "X"
     if not dictionary_has_tag(tag):
         return "X"
-    keyword, known = keyword_for_tag(tag), dictionary_VR(tag)[:2]
-    if vr not in ("", "UN") and _kind(vr) != _kind(known):
+    keyword, possible = keyword_for_tag(tag), dictionary_VR(tag).split(" or ")
+    known = possible[0]
+    if vr not in ("", "UN", *possible) and not {vr, known} <= _TEXT:
         return "X"  # a header that takes items, text and numbers for one another lies
-    basic = "X" if keyword in _ALSO_REMOVED else _BASIC.get(tag, _unlisted(keyword, known))
+    basic = "X" if keyword in _REMOVED else _BASIC.get(tag, _unlisted(keyword, known))
     return basic and _with_options(keyword, known, basic, options)
-
-
-def _kind(vr: str) -> str:
-    return vr if vr == "SQ" else "text" if vr in _TEXT else "bytes"
 
 
 def _unlisted(keyword: str, vr: str) -> str:
