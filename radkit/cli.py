@@ -90,13 +90,11 @@ def scan(path: Path, problems: bool) -> None:
 @click.argument("file", type=click.Path(path_type=Path))
 @click.argument("other", required=False, type=click.Path(path_type=Path))
 @click.option("--search", default="", help="Only tags with this text in their number, keyword, name or value.")
-@click.option("--bytes", "first_bytes", is_flag=True, help="The first bytes of FILE, explained.")
-def show(file: Path, other: Path | None, search: str, first_bytes: bool) -> None:
+def show(file: Path, other: Path | None, search: str) -> None:
     """List the tags of FILE, or in which tags FILE and OTHER differ."""
     from .dicom import compare, inspect
 
-    tags = compare(file, other) if other else inspect(file, search=search)
-    click.echo(inspect(file).first_bytes if first_bytes else tags)
+    click.echo(compare(file, other) if other else inspect(file, search=search))
 
 
 @main.command()

@@ -95,21 +95,9 @@ def scan(path: str | Path, *, progress: bool = True) -> Scan:
     if not root.exists():
         raise DicomError(f"Expected a folder with DICOM files, found nothing at {root}. Is the path right?")
     unreadable: dict[str, str] = {}
-    known, keys = recall(root), _states(root, unreadable)
-    found = {name: known[name] for name, key in keys.items() if name in known and known[name]["Key"] == key}
-    new = [(name, key) for name, key in keys.items() if name not in found]
-    bar = tqdm(
-        total=len(new), desc="Scanning", unit="file", delay=2, leave=False, file=sys.stdout, disable=not progress
-    )
-    with bar, ThreadPoolExecutor(THREADS) as pool:
-        for headers in pool.map(_read_all, [new[start : start + BATCH] for start in range(0, len(new), BATCH)]):
-            found |= headers
-            bar.update(len(headers))
-    if found != known:
-        remember(root, found)
     groups: dict[tuple[str, ...], dict[str, Header]] = {}
     others = []
-    for name, header in sorted(found.items()):
+    for name, header in sorted(_headers(root, unreadable, progress).items()):
         if "Rows" in header:  # where there is no UID, a folder is taken for a series
             uid = header["SeriesInstanceUID"] or str(Path(name).parent)
             groups.setdefault((header["PatientID"], header["StudyInstanceUID"], uid), {})[name] = header
@@ -119,6 +107,21 @@ def scan(path: str | Path, *, progress: bool = True) -> Scan:
             others.append(Path(name))
     series = sorted(map(_series, groups.values()), key=lambda one: (one.patient_id, one.study_date, one.study_uid))
     return _as_table(series, others, {Path(name): unreadable[name] for name in sorted(unreadable)})
+
+
+def _headers(root: Path, unreadable: dict[str, str], progress: bool) -> dict[str, Header]:
+    """Return the header of every file, read or recalled."""
+    known, keys = recall(root), _states(root, unreadable)
+    found = {name: known[name] for name, key in keys.items() if name in known and known[name]["Key"] == key}
+    new = [(name, key) for name, key in keys.items() if name not in found]
+    bar = tqdm(total=len(new), desc="Scanning", delay=2, leave=False, file=sys.stdout, disable=not progress)
+    with bar, ThreadPoolExecutor(THREADS) as pool:
+        for headers in pool.map(_read_all, [new[start : start + BATCH] for start in range(0, len(new), BATCH)]):
+            found |= headers
+            bar.update(len(headers))
+    if found != known:
+        remember(root, found)
+    return found
 
 
 def _states(root: Path, unreadable: dict[str, str]) -> dict[str, str]:
@@ -179,12 +182,18 @@ def _plain(found: Found) -> Header:
         value = found.values.get(tag, b"")
         if keyword in ("Rows", "Columns"):
             header[keyword] = str(int.from_bytes(value, "little") or "")
-        elif value.isascii() and b"\x1b" not in value:
-            header[keyword] = value.decode("ascii").strip("\0 ")
         else:
-            encodings = convert_encodings(header["SpecificCharacterSet"].split("\\"))
-            header[keyword] = decode_bytes(value, encodings, {0x3D, 0x5C, 0x5E}).strip("\0 ")
+            header[keyword] = _decoded(value, header.get("SpecificCharacterSet", "")).strip("\0 ")
     return header
+
+
+def _decoded(value: bytes, characters: str) -> str:
+    if value.isascii() and b"\x1b" not in value:
+        return value.decode("ascii")
+    try:
+        return decode_bytes(value, convert_encodings(characters.split("\\")), {0x3D, 0x5C, 0x5E})
+    except (LookupError, ValueError):  # there is no such character set
+        return value.decode("latin1")
 
 
 def _text(dataset: Dataset, keyword: str) -> str:
@@ -210,9 +219,7 @@ def _series(headers: dict[str, Header]) -> Series:
         files=[Path(name) for name in headers],
         instances=len(headers),
         size=sum(int(header["Key"].split()[0]) for header in headers.values()),
-        transfer_syntaxes=[
-            UID(uid).name or "not given" for uid in sorted({h["TransferSyntaxUID"] for h in headers.values()})
-        ],
+        transfer_syntaxes=sorted({UID(header["TransferSyntaxUID"]).name or "not given" for header in headers.values()}),
         problems=problems_of(list(headers.values())),
     )
 
