@@ -18,8 +18,8 @@ import radkit as rk
 
 story = rk.data.story()  # the patient of the course
 content = story.files[0].read_bytes()
-film_file = rk.data.fetch("chest-radiograph").files["image"]
-ct, film = pydicom.dcmread(story.files[0], stop_before_pixels=True), pydicom.dcmread(film_file)
+radiograph = rk.data.fetch("chest-radiograph")
+ct, film = pydicom.dcmread(story.files[0], stop_before_pixels=True), pydicom.dcmread(radiograph.files["image"])
 
 check = rk.check.Exercise("01_anatomy", ct=ct, film=film)
 check.progress()
@@ -61,7 +61,8 @@ check("first element", start)
 low, high = np.percentile(film.pixel_array, (1, 99))
 grey = np.clip((film.pixel_array - low) / (high - low), 0, 1)
 small = Image.fromarray((255 * grey).astype(np.uint8)).resize((420, 420 * film.Rows // film.Columns))
-rk.view.Still(small, "A chest radiograph whose lungs are white and whose bones are dark.")
+print(radiograph.title)
+rk.view.Still(small, f"{radiograph.title}: the lungs are white and the bones are dark.")
 
 # %% tags=["question"]
 rk.check.Pick(
@@ -168,8 +169,8 @@ check("same space", fits)
 # ## 5 · One wrong tag
 #
 # `ImagePositionPatient` is where the first pixel of a slice lies, in mm: x grows to the left, y to the back, z to the
-# head of the patient. A program has lost the minus sign of its first number. **By how many mm, (x, y, z), is a tumour that is
-# outlined on the wrong images displaced from where it is?**
+# head of the patient. A program has lost the minus sign of its first number. **By how many mm, (x, y, z), is a tumour
+# that is outlined on the wrong images displaced from where it is?**
 
 # %%
 right = np.array(ct.ImagePositionPatient, float)
@@ -211,6 +212,10 @@ check("displaced", displaced)
 #
 # Solved all five? Then you know where a file begins, which elements decide what is seen and where it lies, and why a
 # name is no proof of either. On to notebook 02, where slices become a volume.
+#
+# **Sources:** DICOM PS3.10 7.1 (the first 132 bytes), PS3.3 C.7.6.3.1.2 (PhotometricInterpretation), C.7.4.1
+# (FrameOfReferenceUID) and C.7.6.2.1.1 (ImagePositionPatient), PS3.5 annex A (transfer syntaxes). The images:
+# attribution and licence in `data/catalog.yaml`.
 
 # %%
 check.progress()
