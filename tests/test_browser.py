@@ -1,9 +1,8 @@
 """The views in JupyterLab, in Debian's Chromium: painted, answering to mouse and keys, and asking no other host."""
 
+import itertools
 import shutil
 import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import nbformat
@@ -33,7 +32,7 @@ rk.view.show(type(ct)(array, affine, coordinate_system="PATIENT"), at=(32, -25, 
 BUSY = """for _ in range(600):
     time.sleep(0.1)
     if (view.zoom > 1): break"""
-TELL = "print(view.voxel, view.window)"
+TELL = "print(view.voxel, view.window, [round(d['mm'], 1) for d in view.distances])"
 
 
 def code(*cells: str) -> nbformat.NotebookNode:
@@ -52,11 +51,17 @@ def session(small_ct, tmp_path_factory):
     nbformat.write(code(read, SHOW, MARKED, BUSY, TELL), folder / "viewer.ipynb")
     with open_notebook(folder / "viewer.ipynb") as session:
         session.run_all()
+        session.opened = probed(session.ready(0))
         yield session
 
 
 def value(view, plane: str) -> int:
     return int(view.locator(f"canvas.radkit-{plane}").get_attribute("aria-valuenow"))
+
+
+def probed(view) -> str:
+    """Return the voxel at the crosshair as it is written."""
+    return view.locator(".radkit-probe").inner_text().partition("voxel ")[2].strip("()")
 
 
 def orange(session, view, plane: str = "coronal") -> int:
@@ -153,6 +158,46 @@ def test_a_right_drag_and_keys_change_the_window(session):
     assert session.page.locator(".jp-MarkdownCell").count() == 0, "JupyterLab took the key for itself"
 
 
+def test_a_distance_is_drawn_with_the_mouse_or_the_keys(session):
+    view = session.ready(0)
+    axial, row = view.locator("canvas.radkit-axial"), view.locator(".radkit-distances")
+    box = axial.bounding_box()
+    axial.focus()
+    session.page.keyboard.press("d")
+    x, y = box["x"] + box["width"] / 4, box["y"] + box["height"] / 4
+    session.page.mouse.move(x, y)
+    session.page.mouse.down()
+    session.page.mouse.move(x + box["width"] / 2, y + box["height"] / 2, steps=4)
+    session.page.mouse.up()
+    assert session.until(lambda: "mm" in row.inner_text())
+    assert float(row.inner_text().split()[0]) == pytest.approx(128 * 0.7 / 2 * 2**0.5, abs=0.5)
+    for key in ("Enter", *["ArrowLeft"] * 3, "Shift+ArrowDown", "Enter", "Enter", "Shift+ArrowRight", "Enter"):
+        session.page.keyboard.press(key)
+    assert session.until(lambda: row.inner_text().count("mm") == 3)
+    session.page.keyboard.press("Delete")
+    assert session.until(lambda: row.inner_text().count("mm") == 2)
+    assert "7.3 mm" in row.inner_text()  # 3 columns and 10 rows of 0.7 mm
+    yellow = np.all(abs(session.pixels(view, "axial") - (240, 228, 66)) < 30, axis=2).sum()
+    session.screenshot("distances", view)
+    session.page.keyboard.press("ArrowRight")
+    session.page.keyboard.press("Escape")
+    session.page.keyboard.press("ArrowUp")
+    assert session.until(lambda: np.all(abs(session.pixels(view, "axial") - (240, 228, 66)) < 30, axis=2).sum() < 20)
+    assert yellow > 200
+
+
+def test_a_structure_is_gone_to(session):
+    view = session.ready(0)
+    axial = view.locator("canvas.radkit-axial")
+    axial.focus()
+    session.page.keyboard.press("n")
+    assert session.until(lambda: probed(view) == session.opened), "it opens at the largest section"
+    session.page.keyboard.press("Home")
+    assert session.until(lambda: value(view, "axial") == 24)
+    view.locator(".radkit-legend button", has_text="nodule").click()
+    assert session.until(lambda: probed(view) == session.opened)
+
+
 def test_python_hears_what_was_done(session):
     cell = session.page.locator(".jp-CodeCell").last
     cell.locator(".cm-content").click()
@@ -162,8 +207,23 @@ def test_python_hears_what_was_done(session):
         session.wait()
         return cell.locator(".jp-OutputArea-output").inner_text()
 
-    seen = session.ready(0).locator(".radkit-probe").inner_text().partition("voxel ")[2].strip("()")
-    assert session.until(lambda: told().strip() == f"[{seen}] [50.0, 400.0]"), told()
+    view = session.ready(0)
+    drawn = view.locator(".radkit-distances").inner_text().split()[0]
+    assert session.until(lambda: told().strip() == f"[{probed(view)}] [50.0, 400.0] [{drawn}, 7.3]"), told()
+
+
+def test_every_control_is_reached_by_the_tab_key_and_says_so(session):
+    view = session.ready(0)
+    view.locator("canvas.radkit-axial").focus()
+    names = []
+    for control in view.locator("canvas, button, input").all():
+        ring, name = control.evaluate(
+            "e => [e === document.activeElement && getComputedStyle(e).outline, e.ariaLabel || e.textContent]"
+        )
+        assert name and ring and "solid 3px" in ring, (name, ring)
+        names.append(name)
+        session.page.keyboard.press("Tab")
+    assert {"axial plane", "2 lung", "D distance", "opacity of the mask", "nodule"} < set(names)
 
 
 def test_one_plane_large_and_a_page_at_200_percent(session):
@@ -176,17 +236,18 @@ def test_one_plane_large_and_a_page_at_200_percent(session):
     assert not view.locator("canvas.radkit-coronal").is_visible()
     session.screenshot("large", view)
     session.page.keyboard.press("f")
-    session.page.set_viewport_size({"width": 750, "height": 500})
+    session.page.set_viewport_size({"width": 750, "height": 500})  # what is left of 1500 × 1000
     session.page.wait_for_timeout(500)
     session.screenshot("narrow", view)
     outer = view.bounding_box()
-    for plane in PLANES:
-        inner = view.locator(f"canvas.radkit-{plane}").bounding_box()
-        assert (
-            inner["width"] > 100
-            and inner["x"] >= outer["x"]
-            and inner["width"] + inner["x"] <= outer["x"] + outer["width"]
-        )
+    boxes = [part.bounding_box() for part in view.locator("canvas, button, input, .radkit-probe, .radkit-help").all()]
+    for box in boxes:
+        assert box["width"] > 10 and box["x"] >= outer["x"]
+        assert box["x"] + box["width"] <= outer["x"] + outer["width"]
+    for one, other in itertools.combinations(boxes, 2):
+        apart = (one[x] + one[size] <= other[x] + 1 for x, size in (("x", "width"), ("y", "height")))
+        apart_too = (other[x] + other[size] <= one[x] + 1 for x, size in (("x", "width"), ("y", "height")))
+        assert any(apart) or any(apart_too), (one, other)
     session.page.set_viewport_size({"width": 1500, "height": 1000})
 
 
@@ -196,20 +257,6 @@ def test_nothing_failed_and_no_request_left_this_machine(session):
     assert report.errors == []
     assert report.outside == [] and len(report.requests) > 20
     assert any(request.startswith("ws://127.0.0.1:") for request in report.requests)
-
-
-def test_after_papermill_a_reopened_notebook_shows_the_still_picture(small_ct, tmp_path):
-    np.save(tmp_path / "mask.npy", small_ct.mask.array)
-    read = READ.format(folder=str(small_ct.folder), mask=str(tmp_path / "mask.npy"))
-    nbformat.write(code(read, SHOW), tmp_path / "source.ipynb")
-    papermill = [sys.executable, "-m", "papermill", "source.ipynb", "reopened.ipynb", "--no-progress-bar"]
-    subprocess.run(papermill, cwd=tmp_path, check=True)
-    assert (tmp_path / "reopened.ipynb").stat().st_size < 600_000
-    with open_notebook(tmp_path / "reopened.ipynb") as session:
-        picture = session.page.locator(".jp-OutputArea-output img")
-        picture.wait_for()
-        assert np.all(abs(session.shot(picture) - (230, 159, 0)) < 12, axis=2).sum() > 100
-        session.screenshot("page")
 
 
 def test_there_are_notebooks_with_views():
