@@ -14,6 +14,7 @@ from .errors import MissingDependency
 
 # Which extra of pyproject.toml brings a package, by the name it is imported under.
 EXTRAS = {
+    "IPython": "view",
     "PIL": "view",
     "anywidget": "view",
     "dicomweb_client": "pacs",
