@@ -54,6 +54,8 @@ def frames_of(source: str | Path | Dataset) -> list[Frame]:
         values = {keyword: _python(header.get(keyword)) for keyword in KEYWORDS if keyword in header}
         if "PerFrameFunctionalGroupsSequence" not in header or values.get("Modality") == "SEG":
             return [Frame(source, None, values)]
+        if len(header.PerFrameFunctionalGroupsSequence) != int(values.get("NumberOfFrames") or 1):
+            raise ValueError("PerFrameFunctionalGroupsSequence does not have an item for each of NumberOfFrames")
         values |= _grouped(next(iter(header.get("SharedFunctionalGroupsSequence") or []), Dataset()))
         first, size = _offset(found, values), 2 * values["Rows"] * values["Columns"]
         return [

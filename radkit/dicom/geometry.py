@@ -39,8 +39,7 @@ class Stack:
         order = np.argsort(positions @ self.normal, kind="stable")
         self.frames, self.positions = [frames[i] for i in order], positions[order]
         self.heights = self.positions @ self.normal
-        one = frames[0].values.get("SpacingBetweenSlices") or frames[0].values.get("SliceThickness") or 1.0
-        self.step = float(np.median(np.diff(self.heights))) if len(frames) > 1 else abs(float(one))
+        self.step = float(np.median(np.diff(self.heights))) if len(frames) > 1 else _thickness(frames)
         # How many (rows, columns) each slice lies off the normal through the first.
         self.sideways = (self.positions - self.positions[0]) @ np.stack([self.down, self.along], 1) / self.spacing
 
@@ -81,7 +80,7 @@ class Stack:
         if (size > 4 * np.array(array.shape[1:])).any():
             raise DicomError(f"Slices on {size.tolist()} pixels are too far off their normal to be straightened.")
         straight = np.full((len(array), *size), array.min(), array.dtype)
-        for target, image, shift in zip(straight, array, self.sideways - corner, strict=True):
+        for target, image, shift in zip(straight, array, (self.sideways - corner).round(6), strict=True):
             target[: image.shape[0], : image.shape[1]] = image
             moved = ndimage.shift(target.astype(np.float32), shift, order=1, cval=target.min())
             target[...] = moved if array.dtype.kind == "f" else np.rint(moved)
@@ -112,6 +111,12 @@ def _column(frames: Sequence[Frame], keyword: str, size: int) -> np.ndarray:
         if len(numbers) != size or not all(isinstance(n, (int, float)) and isfinite(n) for n in numbers):
             raise DicomError(f"{frame.name}: expected {size} number(s) in {keyword}, found {numbers}.")
     return np.array(column, float)
+
+
+def _thickness(frames: Sequence[Frame]) -> float:
+    """Return what stands for the distance between slices where there is only one."""
+    said = (key for key in ("SpacingBetweenSlices", "SliceThickness") if frames[0].values.get(key))
+    return next((abs(float(_column(frames, key, 1)[0, 0])) for key in said), 1.0)
 
 
 def _same(frames: Sequence[Frame], keyword: str, size: int) -> np.ndarray:
