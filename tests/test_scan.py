@@ -196,6 +196,7 @@ def test_a_truncated_file_is_found_in_every_transfer_syntax(slices, tmp_path):
     for path in list(tmp_path.iterdir()):
         assert not any("file" in problem for problem in rk.dicom.scan(path).series[0].problems)
         path.write_bytes(path.read_bytes()[:-12])
+        assert rk.dicom.scan(path).unreadable == {}
         (problem,) = rk.dicom.scan(path).series[0].problems
         assert problem.startswith(("truncated file: 12 bytes of pixel data", "damaged file: "))
 

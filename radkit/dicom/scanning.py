@@ -128,7 +128,8 @@ def _states(root: Path, unreadable: dict[str, str]) -> dict[str, str]:
     """Return size and time of every file, and note what cannot be looked at; strings, since paths are slow."""
     walk = os.walk(root, onerror=lambda error: unreadable.update({str(error.filename): str(error.strerror)}))
     found = {}
-    for name in [f"{top}{os.sep}{name}" for top, _, names in walk for name in names] or [str(root)]:
+    names = [f"{top}{os.sep}{name}" for top, _, names in walk for name in names] if root.is_dir() else [str(root)]
+    for name in names:
         try:
             state = os.stat(name)  # noqa: PTH116
         except OSError as error:

@@ -11,19 +11,21 @@ from typing import Any, NamedTuple, TypeAlias
 from pydicom import DataElement, Dataset
 from pydicom.datadict import dictionary_description, keyword_for_tag, private_dictionary_description
 from pydicom.multival import MultiValue
+from pydicom.sequence import Sequence
 from pydicom.tag import BaseTag
 from pydicom.uid import UID
 
 from ..errors import DicomError
-from ._file import read_dataset
+from ._file import is_dicom, read_dataset
 from .first_bytes import FirstBytes, explain
 from .table import Table, clean
+from .walker import walk_file
 
 Place: TypeAlias = "tuple[int, ...]"  # the way to an element through sequences: tag, item, tag, item, ..., tag
 
 ACTIONS = {"": "", "X": "remove", "Z": "empty", "D": "replace", "U": "new UID"}
 PIXELS = 0x7FE00010
-MOST_TAGS, DEEPEST = 20_000, 16  # beyond this nobody reads, and a malicious object does not end
+MOST_TAGS, DEEPEST = 10_000, 16  # beyond this nobody reads, and a malicious object does not end
 
 
 class Tag(NamedTuple):
@@ -134,6 +136,9 @@ def read_readable(source: str | Path | Dataset) -> tuple[Dataset, str]:
     try:
         return read_dataset(source), ""
     except DicomError as error:
+        found = walk_file(source, ()) if is_dicom(source) else None
+        if "(7FE0," not in str(error) and not (found and found.pixels):
+            raise
         return read_dataset(source, pixels=False), str(error)
 
 
@@ -153,9 +158,9 @@ def _elements(dataset: Dataset, place: Place = ()) -> Iterator[tuple[Place, Any,
             if tag.is_private and not tag.is_private_creator:
                 creator = str(dataset[tag.group, tag.element >> 8].value)
         except Exception:  # pydicom's converters raise whatever a wrong VR or a missing creator leads to
-            element = dataset.get_item(tag)
+            element = dataset.get_item(tag, keep_deferred=True)
         yield here, element, creator
-        if isinstance(element, DataElement) and element.VR == "SQ" and len(here) < 2 * DEEPEST:
+        if isinstance(element, DataElement) and isinstance(element.value, Sequence) and len(here) < 2 * DEEPEST:
             for number, item in enumerate(element.value):
                 yield (*here, number), None, ""
                 yield from _elements(item, (*here, number))
@@ -186,7 +191,7 @@ def _value(element: Any) -> str:
     value = element.value
     if not isinstance(element, DataElement):
         return f"not readable as {element.VR}: {len(value or b''):,} bytes"
-    if element.VR == "SQ":
+    if isinstance(value, Sequence):
         return f"{len(value)} item{'s' * (len(value) != 1)}"
     if isinstance(value, bytes):
         return f"{len(value):,} bytes" + f": {value.hex(' ').upper()}" * (0 < len(value) <= 16)
