@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 import struct
 import zlib
+from datetime import date
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from pydicom import DataElement, Dataset, dcmread, dcmwrite
 from pydicom.data import get_testdata_file
 from pydicom.datadict import dictionary_VR, keyword_for_tag
@@ -22,6 +25,7 @@ from pydicom.uid import (
 )
 
 import radkit as rk
+from radkit.cli import main
 from radkit.dicom.mapping import Mapping, cleaned, shifted
 from radkit.dicom.profile import _BASIC, action_for, chosen, options_of_the_standard
 from radkit.errors import DicomError
@@ -63,7 +67,7 @@ def plant_table(dataset: Dataset, needles: dict[str, bytes], options: frozenset[
     for number, tag in enumerate(sorted(_BASIC)):
         vr, keyword = (dictionary_VR(tag)[:2] if keyword_for_tag(tag) else "LO"), keyword_for_tag(tag)
         dated = DATES in options and vr in ("DA", "DT", "TM")  # the digits of a time may stay
-        if vr == "SQ" or 0x5000 <= tag >> 16 or tag < 0x00080000 or keyword in ("SOPInstanceUID", "SOPClassUID"):
+        if vr == "SQ" or tag >> 16 >= 0x5000 or tag < 0x00080000 or keyword in ("SOPInstanceUID", "SOPClassUID"):
             continue
         if not action_for(tag, vr, options) or dated:
             continue
@@ -160,7 +164,7 @@ SETS = [(), *((name,) for name in EVERYTHING), ("clean-descriptors", "modified-d
 
 
 @pytest.mark.parametrize("options", SETS, ids=lambda options: "+".join(options)[:60] or "basic")
-def test_no_byte_of_any_planted_identifier_is_left(base, tmp_path, options, errors_of):
+def test_no_byte_of_any_planted_identifier_is_left(base, tmp_path, options):
     names, needles = chosen(options), {}
     nested = Dataset()
     plant_table(nested, needles, names)
@@ -266,7 +270,7 @@ def test_an_encapsulated_pdf_becomes_an_empty_page_and_another_document_stays_ou
 
 @pytest.mark.parametrize("options", [(), ("clean-structured-content", "modified-dates")])
 @pytest.mark.parametrize("name", ["reportsi.dcm", "test-SR.dcm"])
-def test_a_structured_report_loses_its_text_and_names(tmp_path, name, options, errors_of):
+def test_a_structured_report_loses_its_text_and_names(tmp_path, name, options):
     source = Path(get_testdata_file(name))
     told = [str(item.TextValue) for item in everything(dcmread(source)) if item.get("TextValue")]
     told += [str(item.PersonName) for item in everything(dcmread(source)) if item.get("PersonName")]
@@ -280,3 +284,153 @@ def everything(dataset: Dataset):
     for element in dataset:
         for item in element.value if element.VR == "SQ" else ():
             yield from everything(item)
+
+
+OBJECTS = ["CT_small.dcm", "MR_small.dcm", "examples_palette.dcm", "liver_1frame.dcm", "reportsi.dcm", "test-SR.dcm",
+           "rtplan.dcm", "rtdose_1frame.dcm", "waveform_ecg.dcm", "eCT_Supplemental.dcm"]  # fmt: skip
+
+
+@pytest.mark.parametrize("options", [(), EVERYTHING], ids=["basic", "every option"])
+@pytest.mark.parametrize("name", OBJECTS)
+def test_an_object_is_no_less_valid_than_it_was(name, options, tmp_path, errors_of):
+    source = get_testdata_file(name)
+    report = rk.dicom.deidentify(source, tmp_path / "out", options=options, burned_in="keep", progress=False)
+    assert report.left_out == {}
+    known = {without_values(line) for line in errors_of(source)}
+    new = [line for line in errors_of(only_file(tmp_path / "out")) if without_values(line) not in known]
+    assert new == []
+
+
+def without_values(line: str) -> str:
+    """Return one of dciodvfy's lines without the UIDs and values that it quotes."""
+    return re.sub(r"[0-9]+(\.[0-9]+)+|<[^>]*>(?! Module)(?!$)", "", line)
+
+
+def test_references_between_objects_stay_whole_and_dates_keep_their_distance(small_ct, tmp_path):
+    first, second = (dcmread(file) for file in small_ct.files[:2])
+    second.SourceImageSequence = [Dataset()]
+    second.SourceImageSequence[0].ReferencedSOPClassUID = first.SOPClassUID
+    second.SourceImageSequence[0].ReferencedSOPInstanceUID = first.SOPInstanceUID
+    first.StudyDate, second.StudyDate, second.AcquisitionDateTime = "20200228", "20200331", "20200331101112.5+0100"
+    second.PatientBirthDate = "19600101"
+    for number, dataset in enumerate((first, second)):
+        write(dataset, tmp_path / "in" / f"{number}.dcm")
+    for run in ("one", "two"):
+        rk.dicom.deidentify(tmp_path / "in", tmp_path / run, options="modified-dates", secret=SECRET, progress=False)
+    names = [
+        sorted(str(p.relative_to(tmp_path / run)) for p in (tmp_path / run).rglob("*.dcm")) for run in ("one", "two")
+    ]
+    assert names[0] == names[1] and len(names[0]) == 2  # the same secret, the same mapping
+    after = sorted((dcmread(path) for path in (tmp_path / "one").rglob("*.dcm")), key=lambda d: d.StudyDate)
+    assert after[1].SourceImageSequence[0].ReferencedSOPInstanceUID == after[0].SOPInstanceUID
+    assert after[0].StudyInstanceUID == after[1].StudyInstanceUID != first.StudyInstanceUID
+    days = [date.fromisoformat(dataset.StudyDate) for dataset in after]
+    assert (days[1] - days[0]).days == 32 and days[0] < date(2020, 2, 28)
+    assert after[1].AcquisitionDateTime == f"{after[1].StudyDate}101112.5+0100"
+    assert after[1].PatientBirthDate == "" and after[1].PatientID == after[0].PatientID != second.PatientID
+    assert after[0].LongitudinalTemporalInformationModified == "MODIFIED"
+
+
+def test_without_a_secret_nobody_can_make_the_mapping_again(small_ct, tmp_path):
+    for run in ("one", "two"):
+        rk.dicom.deidentify(small_ct.files[0], tmp_path / run, progress=False)
+    one, two = (dcmread(only_file(tmp_path / run)) for run in ("one", "two"))
+    assert len({one.SOPInstanceUID, two.SOPInstanceUID, small_ct.files[0].stem}) == 3
+    assert one.PatientID != two.PatientID
+
+
+def test_a_secret_that_can_be_guessed_is_refused():
+    with pytest.raises(DicomError, match="at least 8 characters"):
+        Mapping("1234567")
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [(b"20200301", b"20200229"), (b"2020.03.01 ", b"20200229"), (b"20200101\\20200102", b"20191231\\20200101"),
+     (b"202003011200", b"202002291200"), (b"", b""), (b"last May", None), (b"20201399", None), (b"00010101", None)],
+)  # fmt: skip
+def test_dates_are_shifted_by_days_and_what_is_no_date_is_not_guessed_at(value, expected):
+    assert shifted(value, -1) == expected
+
+
+def test_cleaned_text_keeps_anatomy_and_nothing_that_names_anyone():
+    text = b"CT Thorax with contrast, DOE JOHN 1958-03-12, Dr. Miller, T1 axial, Head, tel 0441 12 34 AB12CT"
+    assert cleaned(text, frozenset((b"head",))) == b"CT Thorax with contrast T1 axial"
+
+
+def test_retained_attributes_are_retained_and_the_method_is_recorded(base, tmp_path):
+    base.PatientAge, base.PatientWeight, base.DeviceSerialNumber, base.InstitutionName = (
+        "061Y",
+        70,
+        "SN-1",
+        "St. Elsewhere",
+    )
+    base.StudyDescription, base.PatientName = "CT Thorax of Smith", "Smith^Jo"
+    block = base.private_block(0x0019, "SIEMENS MR HEADER", create=True)
+    block.add_new(0x0C, "IS", "1000")
+    block.add_new(0x0D, "CS", "SMITH")
+    source = write(base, tmp_path / "in" / "a.dcm")
+    rk.dicom.deidentify(source, tmp_path / "out", options=EVERYTHING, progress=False)
+    after = dcmread(only_file(tmp_path / "out"))
+    assert (after.PatientAge, after.PatientWeight, after.DeviceSerialNumber) == ("061Y", 70, "SN-1")
+    assert (after.InstitutionName, after.StudyDescription) == ("St. Elsewhere", "CT Thorax of")
+    assert after.SOPInstanceUID == base.SOPInstanceUID and after.StudyDate != base.StudyDate
+    private = after.private_block(0x0019, "SIEMENS MR HEADER")
+    assert private[0x0C].value == 1000 and 0x0D not in private
+    codes = {item.CodeValue for item in after.DeidentificationMethodCodeSequence}
+    assert codes == {"113100", "113104", "113105", "113107", "113108", "113109", "113110", "113111", "113112"}
+    assert after.PatientIdentityRemoved == "YES"
+
+
+def test_the_report_names_attributes_and_no_patient(base, tmp_path):
+    source = write(base, tmp_path / "in" / "SMITH_JO.dcm")
+    (tmp_path / "in" / "notes on Smith.txt").write_text("Smith")
+    (tmp_path / "in" / "SMITH_2.dcm").write_bytes(source.read_bytes()[:2000])
+    report = rk.dicom.deidentify(tmp_path / "in", tmp_path / "out", progress=False)
+    saved = json.loads(report.save(tmp_path / "report.json").read_text())
+    assert report.written == saved["written"] == 1 and len(report.left_out) == 2
+    assert ["emptied, or a pseudonym", "PatientName", "1"] in saved["attributes"]
+    told = str(report) + report._repr_html_() + json.dumps(saved)
+    assert "left out" in told and "smith" not in told.lower() and str(base.PatientID) not in told
+    assert source.exists() and not [path for path in (tmp_path / "out").rglob("*") if "smith" in path.name.lower()]
+
+
+def test_folders_that_would_mix_old_and_new_are_refused(small_ct, tmp_path):
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "old.dcm").write_text("old")
+    for folder in (small_ct.folder, small_ct.folder / "out", tmp_path / "full"):
+        with pytest.raises(DicomError, match=r"lies in the input|is not empty"):
+            rk.dicom.deidentify(small_ct.folder, folder, progress=False)
+    with pytest.raises(DicomError, match="retain-uids"):
+        rk.dicom.deidentify(small_ct.folder, tmp_path / "out", options="retain-everything", progress=False)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["full"]
+
+
+def test_a_run_that_breaks_off_leaves_nothing_behind(small_ct, tmp_path, monkeypatch):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("radkit.dicom.cleaning.Cleaner._record", stop)
+    with pytest.raises(KeyboardInterrupt):
+        rk.dicom.deidentify(small_ct.folder, tmp_path / "out", burned_in="keep", progress=False)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_uid_that_would_write_elsewhere_is_not_used_as_a_name(base, tmp_path):
+    base.SOPInstanceUID, base.SeriesInstanceUID = "1.2.3", "9.9.9.9"
+    source = write(base, tmp_path / "in" / "a.dcm")
+    source.write_bytes(source.read_bytes().replace(b"9.9.9.9\0", b"../../x "))
+    rk.dicom.deidentify(source, tmp_path / "out", options="retain-uids", progress=False)
+    assert only_file(tmp_path / "out").name == "1.2.3.dcm"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "out"]
+
+
+def test_the_command_says_what_it_did_and_which_files_it_left_out(small_ct, tmp_path):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.dcm").write_bytes(small_ct.files[0].read_bytes())
+    (tmp_path / "in" / "notes.txt").write_text("no DICOM")
+    arguments = ["deid", str(tmp_path / "in"), str(tmp_path / "out"), "--option", "modified-dates"]
+    done = CliRunner().invoke(main, [*arguments, "--report", str(tmp_path / "report.json")])
+    assert done.exit_code == 0 and "1 objects de-identified, 1 files left out" in done.output
+    assert "notes.txt" in done.output and (tmp_path / "report.json").exists()
+    assert CliRunner().invoke(main, arguments).exit_code == 1  # OUT is no longer empty

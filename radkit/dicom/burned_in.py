@@ -26,7 +26,7 @@ MODALITIES = frozenset(("US", "IVUS", "SC", "XA", "RF", "XC", "ES", "GM", "OP", 
 # Measured on CT, MR and radiographs (tests/test_burned_in.py): a pixel that may be text; the mean over a region, its
 # length by its height, its height in pixels and its share of its box, that make the region text and not anatomy.
 LIKELY, SURE, LONGER, HIGHEST, FILLED = 0.3, 0.7, 1.5, 60, 0.6
-SMALLEST, LARGEST = 512, 1280  # pixels of the longer side, as the detector is given it
+SMALLEST, LARGEST, HUGE = 512, 1280, 5000  # pixels of the longer side that the detector is given, and is made from
 
 
 class Box(NamedTuple):
@@ -62,7 +62,7 @@ def find_text(image: Any) -> list[Box]:
     if isinstance(image, str | Path):
         image = read_dataset(image)
     if isinstance(image, Dataset):
-        image = _in_colour(image)
+        image = in_colour(image)
     array = np.asarray(getattr(image, "array", image))
     if array.ndim not in (2, 3, 4) or not array.size:
         raise DicomError(f"Expected an image of rows and columns, or frames of them; found an array of {array.shape}.")
@@ -86,9 +86,9 @@ def warning_in(header: Dataset) -> str:
     return "ImageType says that it was captured" if "SCREEN" in words or "CAPTURE" in words else ""
 
 
-def black_out(dataset: Dataset, boxes: Iterable[Box]) -> None:
-    """Set boxes to black in every frame, and write the pixels anew, uncompressed; a palette becomes RGB."""
-    values = _in_colour(dataset).copy()
+def black_out(dataset: Dataset, values: np.ndarray, boxes: Iterable[Box]) -> None:
+    """Set boxes of an object's decoded values to black in every frame, and make them its pixels, uncompressed."""
+    values = values.copy()
     colour = values.ndim > 2 and values.shape[-1] == 3
     black = values.max() if dataset.PhotometricInterpretation == "MONOCHROME1" else 0 if colour else values.min()
     for box in boxes:
@@ -101,7 +101,7 @@ def black_out(dataset: Dataset, boxes: Iterable[Box]) -> None:
     set_pixel_data(dataset, values, photometric, bits, generate_instance_uid=False)
 
 
-def _in_colour(dataset: Dataset) -> np.ndarray:
+def in_colour(dataset: Dataset) -> np.ndarray:
     """Decode all frames: stored values if grey, RGB if colour or a palette."""
     values = decode(dataset, rgb=True)
     if dataset.get("PhotometricInterpretation") != "PALETTE COLOR":
@@ -121,10 +121,18 @@ def _detector() -> Any:
 
 def _boxes(frame: np.ndarray) -> list[Box]:
     """Run the detector over one grey frame; what looks like text becomes boxes in the frame's own pixels."""
-    ratio = min(max(0.6 * max(frame.shape), SMALLEST), LARGEST) / max(frame.shape)
-    height, width = (max(32, round(n * ratio / 32) * 32) for n in frame.shape)
+    step = -(-max(frame.shape) // HUGE)
+    seen = frame[::step, ::step]
+    ratio = min(max(0.6 * max(seen.shape), SMALLEST), LARGEST) / max(seen.shape)
+    height, width = (max(32, round(n * ratio / 32) * 32) for n in seen.shape)
     scale = np.array((height, width)) / frame.shape
-    picture = ndimage.zoom(_stretched(frame, ratio), scale, order=1, mode="nearest", grid_mode=True)[:height, :width]
+    picture = ndimage.zoom(
+        _stretched(seen, ratio),
+        (height / seen.shape[0], width / seen.shape[1]),
+        order=1,
+        mode="nearest",
+        grid_mode=True,
+    )[:height, :width]
     strokes = np.clip(
         2 * (picture - ndimage.gaussian_filter(picture, 5)) / 127.5, -1, 1
     )  # anatomy is coarser than letters

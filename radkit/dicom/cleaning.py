@@ -20,7 +20,10 @@ from radkit.errors import DicomError
 from .mapping import Mapping, cleaned, shifted
 from .profile import DATES, PROFILE, action_for, options_of_the_standard, safe_private
 
-NAME, NUMBER, CONTENT, PIXELS, DOCUMENT = 0x00100010, 0x00100020, 0x0040A730, 0x7FE00010, 0x00420011
+Done = Counter[tuple[str, str]]  # how often an action was taken on an attribute
+
+NAME, NUMBER, STUDY = 0x00100010, 0x00100020, 0x0020000D
+CONTENT, PIXELS, DOCUMENT = 0x0040A730, 0x7FE00010, 0x00420011
 # Who is in the object: their words go from all text that may stay.
 OWN = (0x00080050, 0x00080090, 0x00081050, 0x00081070, NAME, NUMBER, 0x00101000, 0x00101001, 0x00101005)
 DUMMIES = {
@@ -51,23 +54,22 @@ class Refused(DicomError):
 
 
 class Cleaner:
-    """What is done to each object of one run; ``done`` counts it by action and attribute."""
+    """What is done to each object of one run."""
 
     def __init__(self, mapping: Mapping, options: frozenset[str]):
         self.mapping, self.options = mapping, options
-        self.done: Counter[tuple[str, str]] = Counter()
 
-    def clean(self, dataset: Dataset, *, pixels_cleaned: bool) -> None:
-        """De-identify a dataset in place, its file meta information and preamble too."""
-        values = [_bytes(dataset.get_item(tag)) for tag in OWN if tag in dataset]
-        self._own = frozenset(word for value in values for word in re.split(rb"[\0-/:-@\[-`{-\x7f]+", value.lower()))
-        self._own = frozenset(word for word in self._own if len(word) > 3)
-        known = (NUMBER, NAME, 0x0020000D)  # without a PatientID the name is the patient, without both the study
+    def clean(self, dataset: Dataset, *, pixels_cleaned: bool = False) -> Done:
+        """De-identify a dataset in place, file meta information and preamble too; count by action and attribute."""
+        own = b" ".join(_bytes(dataset.get_item(tag)).lower() for tag in OWN if tag in dataset)
+        self._own = frozenset(word for word in re.split(rb"[\0-/:-@\[-`{-\x7f]+", own) if len(word) > 3)
+        known = (NUMBER, NAME, STUDY)  # without a PatientID the name is the patient, without both the study
         self._patient = next((v for tag in known if tag in dataset if (v := _bytes(dataset.get_item(tag)))), b"")
-        self._coding = dataset.original_encoding
+        self._coding, self._done = dataset.original_encoding, Done()
         _clean_pixels(dataset)
         self._walk(dataset)
         self._record(dataset, pixels_cleaned)
+        return self._done
 
     def _walk(self, items: Dataset, inside: str = "") -> None:
         """Act on each element; ``inside`` is the action of a sequence around, for what could stay elsewhere."""
@@ -83,8 +85,7 @@ class Cleaner:
             else:
                 action = self._act(items, element, vr, self._checked(element, known, action, inside))
             if action:
-                name = "private" if tag.is_private else keyword_for_tag(tag) or "unknown"
-                self.done[action, name] += 1
+                self._done[action, "private" if tag.is_private else keyword_for_tag(tag) or "unknown"] += 1
 
     def _safe_tags(self, items: Dataset) -> set[BaseTag]:
         """Return the private numbers of the standard's safe table, and the creators that they need."""
@@ -116,6 +117,7 @@ class Cleaner:
     def _act(self, items: Dataset, element: DataElement | RawDataElement, vr: str, action: str) -> str:
         """Carry an action out on an element that is no sequence with items; return the action taken."""
         tag = element.tag
+        action = "U" if vr == "UI" and action in ("D", "C") else action
         if action == "X":
             del items[tag]
         elif action == "Z":
@@ -210,32 +212,32 @@ def _bytes(element: DataElement | RawDataElement) -> bytes:
 
 def _clean_pixels(dataset: Dataset) -> None:
     """Take from pixel data what is no pixel: excess bytes, overlays in unused bits, comments in compressed streams."""
-    if PIXELS not in dataset or not (data := dataset.get_item(PIXELS).value):
+    if PIXELS not in dataset or not isinstance(data := dataset.get_item(PIXELS).value, bytes):
         return
     if dataset.file_meta.TransferSyntaxUID.is_encapsulated:
-        _set_value(dataset, PIXELS, _without_comments(data))
-        return
-    keywords = ("Rows", "Columns", "SamplesPerPixel", "BitsAllocated")
-    rows, columns, samples, bits = (int(dataset.get(keyword) or 0) for keyword in keywords)
-    halved = dataset.get("PhotometricInterpretation") == "YBR_FULL_422"
-    size = -(-rows * columns * (2 if halved else samples) * int(dataset.get("NumberOfFrames") or 1) * bits // 8)
-    data = data[:size]
-    unused = bits - int(dataset.get("BitsStored") or bits)
-    if bits == 16 and unused and any(0x6000 <= tag.group < 0x6100 for tag in list(dataset.keys())):
-        order = "<" if dataset.original_encoding[1] else ">"
-        values = np.frombuffer(data, f"{order}{'i' if dataset.get('PixelRepresentation') else 'u'}2")
-        data = ((values << unused) >> unused).astype(values.dtype).tobytes()
-    _set_value(dataset, PIXELS, data + b"\0" * (len(data) % 2))
-
-
-def _set_value(dataset: Dataset, tag: int, value: bytes) -> None:
-    """Replace the bytes of an element, read or not."""
-    element = dataset.get_item(tag)
-    if isinstance(element, DataElement):
-        element.value = value
+        data = _without_comments(data)
     else:
-        length = element.length if element.length == 0xFFFFFFFF else len(value)
-        dataset[tag] = element._replace(value=value, length=length)
+        keywords = ("Rows", "Columns", "SamplesPerPixel", "BitsAllocated", "BitsStored", "NumberOfFrames")
+        rows, columns, samples, bits, stored, frames = (int(dataset.get(keyword) or 1) for keyword in keywords)
+        samples = 2 if dataset.get("PhotometricInterpretation") == "YBR_FULL_422" else samples
+        data = data[: -(-rows * columns * samples * frames * bits // 8)]
+        if bits == 16 > stored and any(0x6000 <= tag.group < 0x6100 for tag in list(dataset.keys())):
+            order, sign = (
+                "<" if dataset.original_encoding[1] else ">",
+                "i" if dataset.get("PixelRepresentation") else "u",
+            )
+            data = (
+                ((np.frombuffer(data, f"{order}{sign}2") << (16 - stored)) >> (16 - stored))
+                .astype(f"{order}i2")
+                .tobytes()
+            )
+        data += b"\0" * (len(data) % 2)
+    element = dataset.get_item(PIXELS)
+    length = 0xFFFFFFFF if getattr(element, "length", 0) == 0xFFFFFFFF else len(data)
+    if isinstance(element, DataElement):
+        element.value = data
+    else:
+        dataset[PIXELS] = element._replace(value=data, length=length)
 
 
 def _without_comments(data: bytes) -> bytes:

@@ -9,38 +9,32 @@ import sys
 import tempfile
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from pydicom import Dataset, dcmwrite
 from pydicom.uid import UID
 from tqdm import tqdm
 
-from radkit.errors import DicomError, SourceUnreachable
+from radkit.errors import DataError, DicomError, MissingDependency
 
 from ._file import files_in, is_dicom, read_dataset
-from .burned_in import black_out, find_text, warning_in
+from .burned_in import black_out, find_text, in_colour, warning_in
 from .cleaning import Cleaner, Refused
 from .mapping import Mapping
 from .profile import chosen
 from .table import Table
 
-PIXEL_KEYS = {0x7FE00008, 0x7FE00009, 0x7FE00010}
-EVERY = 10  # of a series whose headers do not warn of text, one image in ten is looked at, and all if it shows text
-WORDS = {
-    "X": "removed",
-    "Z": "emptied, or a pseudonym",
-    "D": "dummy value",
-    "U": "new UID",
-    "S": "date shifted",
-    "C": "text cleaned",
-}
+EVERY = 10  # of a series whose headers do not warn of text one image in ten is looked at, and each if one shows text
+SAID = {"X": "removed", "Z": "emptied, or a pseudonym", "D": "dummy value", "U": "new UID", "S": "date shifted"}
 NO_PICTURES = ("Segmentation", "RT Dose", "Parametric Map", "Raw Data")
+UNSEEN, KEPT = "not looked at, others of the series were", "kept, nobody looked"
+DIRECTORY = "1.2.840.10008.1.3.10"
 
 
 @dataclass(frozen=True, repr=False)
 class Report(Table):
-    """What was done, by action and attribute; no value of a patient is in it, and no name of a file in its text.
+    """What was done, by action and attribute: no patient's value, and no name of a file, is in its text.
 
     ``left_out`` says of each input file that was not written why: for you, as names of files may name patients.
     ``pixels`` counts what was done about burned-in text.
@@ -55,12 +49,9 @@ class Report(Table):
 
     def save(self, path: str | Path) -> Path:
         """Write the report as JSON."""
-        counts = {"written": self.written, "left_out": Counter(self.left_out.values()), "pixels": self.pixels}
-        report = {
-            "options": self.options,
-            **counts,
-            "attributes": [dict(zip(self.columns, row, strict=True)) for row in self.rows if not isinstance(row, str)],
-        }
+        report = {"options": self.options, "written": self.written, "pixels": self.pixels}
+        report["left_out"] = Counter(self.left_out.values())
+        report["attributes"] = [row for row in self.rows if not isinstance(row, str)]
         Path(path).write_text(json.dumps(report, indent=1), encoding="utf-8")
         return Path(path)
 
@@ -79,7 +70,7 @@ def deidentify(
     Parameters
     ----------
     source
-        A file, a folder (to its depth) or a list of files. What is no DICOM is left out, and reported.
+        A file, a folder (to its depth) or a list of them. What is no DICOM is left out, and reported.
     folder
         A new or empty folder; it is there only when all is done: study/series/object, by new UIDs.
     options
@@ -114,27 +105,27 @@ def deidentify(
     if "clean-pixel-data" in names or burned_in == "mask":
         names, burned_in = names | {"clean-pixel-data"}, "mask"
     sources = [Path(source)] if isinstance(source, str | Path) else [Path(one) for one in source]
-    target = _checked_folder(sources, Path(folder))
-    files = [file for one in sources for file in files_in(one)]
+    target = _checked(Path(folder), sources)
+    cleaner = Cleaner(Mapping(secret), names)
     unfinished = Path(tempfile.mkdtemp(prefix=".deid-", dir=target.parent))
     try:
-        run = _Run(Cleaner(Mapping(secret), names), burned_in, unfinished)
-        run.over(files, progress)
+        run = _Run(cleaner, burned_in, unfinished)
+        run.over([file for one in sources for file in files_in(one)], progress)
         if target.exists():
             target.rmdir()
         unfinished.replace(target)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
-    return run.report(target, names)
+    return run.report(target)
 
 
-def _checked_folder(sources: list[Path], folder: Path) -> Path:
-    """Refuse a folder that holds something, or lies in the input or around it."""
+def _checked(folder: Path, sources: list[Path]) -> Path:
+    """Refuse a folder that holds something, or lies in the input."""
     target = folder.resolve()
     for source in (one.resolve() for one in sources):
         if not source.exists():
             raise DicomError(f"Expected a file or a folder at {source}: there is none.")
-        if target == source or (source.is_dir() and source in target.parents):
+        if source in (target, *target.parents):
             raise DicomError(f"{folder} lies in the input: name a folder outside of it.")
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise DicomError(f"{folder} is not empty: name a new folder, so that nothing old is taken for de-identified.")
@@ -142,24 +133,21 @@ def _checked_folder(sources: list[Path], folder: Path) -> Path:
     return target
 
 
-@dataclass
 class _Run:
-    """One run over many files: what is done, and what was looked at in each series."""
+    """One run over many files: what was done to each, and what was looked at in each series."""
 
-    cleaner: Cleaner
-    burned_in: str
-    folder: Path
-    pixels: Counter[str] = field(default_factory=Counter)
-    left_out: dict[Path, str] = field(default_factory=dict)
-    written: dict[Path, Path] = field(default_factory=dict)  # by the input's path
-    unseen: dict[str, list[Path]] = field(default_factory=lambda: defaultdict(list))  # by series
-    images: Counter[str] = field(default_factory=Counter)
-    suspect: set[str] = field(default_factory=set)
-    queue: deque[Path] = field(default_factory=deque)
+    def __init__(self, cleaner: Cleaner, burned_in: str, folder: Path):
+        self.cleaner, self.burned_in, self.folder = cleaner, burned_in, folder
+        self.written: dict[Path, tuple[Path, Counter[tuple[str, str]]]] = {}  # by the input's path
+        self.left_out: dict[Path, str] = {}
+        self.pixels: Counter[str] = Counter()
+        self.unseen: dict[str, list[Path]] = defaultdict(list)  # by series
+        self.images: Counter[str] = Counter()
+        self.suspect: set[str] = set()
 
     def over(self, files: list[Path], progress: bool) -> None:
         """Take each file, and once more the unseen ones of a series in which text turns up."""
-        self.queue.extend(files)
+        self.queue = deque(files)
         with tqdm(total=len(files), desc="De-identifying", unit="file", delay=2, leave=False, file=sys.stdout,
                   disable=not progress) as bar:  # fmt: skip
             while self.queue:
@@ -168,9 +156,9 @@ class _Run:
                     self._one(path)
                 except Refused as error:
                     self.left_out[path] = str(error)
-                except SourceUnreachable:
+                except (DataError, MissingDependency):  # no detector: nothing can be looked at
                     raise
-                except Exception as error:  # whatever a malformed object leads to: it stays out
+                except Exception as error:  # whatever a malformed object leads to; its words may hold values
                     self.left_out[path] = f"it cannot be read and cleaned ({type(error).__name__})"
                 bar.update()
 
@@ -180,77 +168,84 @@ class _Run:
             raise Refused("it is no DICOM file")
         dataset = read_dataset(path)
         _fill_in(dataset)
-        uids = [str(dataset.get(keyword, "")) for keyword in ("SOPClassUID", "SOPInstanceUID")]
-        if not all(re.fullmatch("[0-9.]{1,64}", uid) for uid in uids) or uids[0] == "1.2.840.10008.1.3.10":
-            raise Refused("it is no object of a patient, or a directory of files (DICOMDIR)")
-        if "Audio" in UID(uids[0]).name or dataset.file_meta.TransferSyntaxUID.is_private:
+        if dataset.SOPClassUID == DIRECTORY or not dataset.SOPClassUID or not dataset.SOPInstanceUID:
+            raise Refused("it is a directory of files (DICOMDIR), or an object without SOP UIDs")
+        if "Audio" in dataset.SOPClassUID.name or dataset.file_meta.TransferSyntaxUID.is_private:
             raise Refused("it holds a voice, or is coded in a private transfer syntax")
-        looked = PIXEL_KEYS & dataset.keys() and self._look(path, dataset)
-        self.cleaner.clean(dataset, pixels_cleaned=self.burned_in == "mask" and bool(looked))
-        place = [
-            str(dataset.get(keyword, "")) for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
-        ]
-        if not all(re.fullmatch("[0-9.]{1,64}", uid) and uid.strip(".") for uid in place):
-            raise Refused("its study, series or instance has no valid UID")
-        file = self.folder.joinpath(*place[:2], place[2] + ".dcm")
+        looked = any(f"{kind}PixelData" in dataset for kind in ("", "Float", "DoubleFloat")) and self._look(
+            path, dataset
+        )
+        done = self.cleaner.clean(dataset, pixels_cleaned=looked and self.burned_in == "mask")
+        study, series, name = (str(dataset.get(f"{of}InstanceUID")) for of in ("Study", "Series", "SOP"))
+        if not all(re.fullmatch(r"\d[0-9.]{0,63}", uid) for uid in (study, series, name, dataset.SOPClassUID)):
+            raise Refused("one of its UIDs is none")
+        file = self.folder / study / series / f"{name}.dcm"
         if file.exists():
             raise Refused("another file has the same SOPInstanceUID")
         file.parent.mkdir(parents=True, exist_ok=True)
-        dcmwrite(file, dataset, enforce_file_format=True)
-        self.written[path] = file
+        try:
+            dcmwrite(file, dataset, enforce_file_format=True)
+        except BaseException:
+            file.unlink(missing_ok=True)
+            raise
+        self.written[path] = file, done
 
     def _look(self, path: Path, dataset: Dataset) -> bool:
-        """Look for text in the pixels, as far as asked for; black it out, or refuse. Tell whether it was looked."""
-        series, warning = str(dataset.get("SeriesInstanceUID", "")), warning_in(dataset)
+        """Look for text in the pixels, as far as asked for, and black it out or refuse; tell whether it was looked."""
+        series, warning = str(dataset.SeriesInstanceUID), warning_in(dataset)
+        declared = warning.startswith("BurnedIn")
         if self.burned_in == "keep" or any(kind in dataset.SOPClassUID.name for kind in NO_PICTURES):
-            self.pixels["kept, nobody looked" if self.burned_in == "keep" else "no pictures"] += 1
+            self.pixels[KEPT if self.burned_in == "keep" else "no pictures"] += 1
             return False
-        if self.burned_in == "refuse" and warning.startswith("BurnedIn"):
+        if self.burned_in == "refuse" and declared:
             raise Refused(f"text in the pixels: {warning}")
         self.images[series] += 1
         if (
-            not warning
+            self.burned_in == "refuse"
+            and not warning
             and series not in self.suspect
             and self.images[series] % EVERY != 1
-            and self.burned_in == "refuse"
         ):
             self.unseen[series].append(path)
             return False
-        boxes = find_text(dataset)
+        values = in_colour(dataset)
+        boxes = find_text(values)
         self.pixels["looked at"] += 1
-        if boxes and self.burned_in == "mask":
-            black_out(dataset, boxes)
-            self.pixels["blacked out"] += 1
-        elif boxes:
-            self._again(series)
+        if boxes and self.burned_in == "refuse":
+            self._take_back(series)
             raise Refused("text in the pixels, found by looking")
+        if declared and not boxes:
+            raise Refused("its header says that text is burned in, and none was found to black out")
+        if boxes:
+            black_out(dataset, values, boxes)
+            self.pixels["text blacked out"] += 1
         return True
 
-    def _again(self, series: str) -> None:
-        """Take back what was written of a series without a look."""
+    def _take_back(self, series: str) -> None:
+        """Take back what was written of a series without a look, to look at it."""
         self.suspect.add(series)
-        for path in self.unseen.pop(series, []):
-            if path in self.written:
-                self.written.pop(path).unlink()
-                self.queue.append(path)
+        again = [path for path in self.unseen.pop(series, []) if path in self.written]
+        for path in again:
+            self.written.pop(path)[0].unlink()
+        self.queue.extend(again)
 
-    def report(self, folder: Path, options: frozenset[str]) -> Report:
+    def report(self, folder: Path) -> Report:
         """Return what was done."""
-        self.pixels["not looked at, others of the series were"] = sum(map(len, self.unseen.values()))
-        counted = sorted(self.cleaner.done.items())
-        rows: list = [(WORDS[action], name, str(times)) for (action, name), times in counted]
-        reasons = Counter(self.left_out.values()).items()
-        rows += [f"{number} files left out: {reason}" for reason, number in reasons]
-        rows += [f"{number} images: {what}" for what, number in self.pixels.items() if number]
+        self.pixels[UNSEEN] = sum(map(len, self.unseen.values()))
+        done = sum((done for _, done in self.written.values()), Counter[tuple[str, str]]())
+        rows: list = [(SAID.get(act, "text cleaned"), name, str(times)) for (act, name), times in sorted(done.items())]
+        rows += [f"{times} files left out: {reason}" for reason, times in Counter(self.left_out.values()).items()]
+        rows += [f"{times} images: {what}" for what, times in self.pixels.items() if times]
         title = f"{len(self.written)} objects de-identified, {len(self.left_out)} files left out"
-        return Report(title, rows, folder, tuple(sorted(options)), len(self.written), dict(self.pixels), self.left_out)
+        options = tuple(sorted(self.cleaner.options))
+        return Report(title, rows, folder, options, len(self.written), dict(self.pixels), self.left_out)
 
 
 def _fill_in(dataset: Dataset) -> None:
     """Give an object that somebody emptied the UIDs it needs: from the file meta information, or all the same."""
     for keyword in ("SOPClassUID", "SOPInstanceUID"):
         if not dataset.get(keyword):
-            setattr(dataset, keyword, dataset.file_meta.get(f"MediaStorage{keyword}", ""))
+            setattr(dataset, keyword, UID(dataset.file_meta.get(f"MediaStorage{keyword}", "")))
     for keyword, uid in (("StudyInstanceUID", "2.25.1"), ("SeriesInstanceUID", "2.25.2")):
         if not dataset.get(keyword):
             setattr(dataset, keyword, uid)
