@@ -92,9 +92,11 @@ class Distances {
         pen.stroke();
       }
       pen.font = "16px sans-serif";
-      const room = pen.measureText(this.words(length)).width + 18; // beyond the end, where there is room
-      const right = b[0] >= a[0] ? b[0] + room < plane.canvas.clientWidth : b[0] < room;
-      plane.write(pen, this.words(length), b[0] + (right ? 12 : -12), b[1], right ? "left" : "right", "middle", 16);
+      const right = b[0] >= a[0];
+      const words = this.words(length);
+      const room = (right ? plane.canvas.clientWidth - b[0] : b[0]) - pen.measureText(words).width - 18; // beyond the end
+      const [x, y] = room > 0 ? [b[0] + (right ? 12 : -12), b[1]] : [b[0], b[1] + (b[1] >= a[1] ? 22 : -22)];
+      plane.write(pen, words, x, y, right === room > 0 ? "left" : "right", "middle", 16);
     }
   }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import DicomError, ViewError
-from .scene import Names, Plane, Scene, labels_of, names_of, opposite, volume_scene, window_of
+from .scene import Names, Plane, Scene, Window, labels_of, names_of, opposite, volume_scene, window_of
 
 if TYPE_CHECKING:
     from highdicom import Volume
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
 UNITS = {"HU": "HU", "BQML": "Bq/ml", "GML": "g/ml", "CNTS": "counts"}  # Units of PS3.3 C.8.9.1.1.3, as they are read
 SCALES = {"patient": "", "detector": "at the detector", "": "of unknown calibration"}  # PS3.3 10.7.1.3
-FRAME_MS = 100.0  # how long a frame is seen where the header does not say
 
 
 def scene_of(
@@ -28,13 +28,15 @@ def scene_of(
     *,
     names: Names = None,
     preset: str | None = None,
-    window: tuple[float, float] | None = None,
+    window: Window | None = None,
     at: Sequence[float] | None = None,
     modality: str | None = None,
     **drawn: Any,
 ) -> Scene:
     """Return the scene of what `show` was given; ``drawn`` is what needs no check: title, zoom, opacity."""
     header = None
+    if isinstance(given, np.ndarray):
+        raise ViewError("An array does not say where it lies in the patient; volume.with_array(array) does.")
     if not hasattr(given, "array"):
         given, header = _read(getattr(given, "files", given))
     if hasattr(given, "shown"):
@@ -50,12 +52,13 @@ def _read(source: Any) -> tuple[Volume | Image, Dataset]:
     """Read several files, or one of many frames that lie in the patient, as a volume, and all else as an image."""
     from .. import dicom
 
+    source = [source] if hasattr(source, "save_as") else source  # one dataset is a list of its elements, too
     headers = [h for h in dicom.read_headers(source) if "Rows" in h]
     if len(headers) != 1:
         volume = dicom.read_series(source)
-        return volume, next(h for h in headers if "ImagePositionPatient" in h or "SharedFunctionalGroupsSequence" in h)
+        return volume, next((h for h in headers if "ImagePositionPatient" in h), headers[0])
     (header,) = headers
-    if "SharedFunctionalGroupsSequence" in header and header.get("NumberOfFrames", 1) > 1:
+    if "SharedFunctionalGroupsSequence" in header and _text(header, "NumberOfFrames") not in ("", "0", "1"):
         try:
             return dicom.read_series(source), header
         except DicomError:
@@ -72,9 +75,11 @@ def _banner(header: Dataset | None) -> tuple[str, ...]:
 
 
 def _text(header: Dataset | None, keyword: str) -> str:
-    try:
-        return "" if header is None else str(header.get(keyword) or "")[:64].strip()
-    except Exception:  # pydicom reads a value when it is asked for, and may choke on it in many ways
+    try:  # pydicom reads a value when it is asked for; then it may warn, or choke in many ways
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return "" if header is None else str(header.get(keyword) or "")[:64].strip()
+    except Exception:
         return ""
 
 
@@ -83,31 +88,20 @@ def _image_scene(image: Image, mask: Volume | np.ndarray | None, names: Names, a
     array = image.array if image.array.ndim == 3 + image.colour else image.array[None]
     shape = array.shape[:3]
     labels, known, padding = _labels(image, labels_of(mask, shape), shape, names)
-    frame, row, column = (int(i) for i in at or (0, shape[1] // 2, shape[2] // 2))
-    if not (0 <= frame < shape[0] and 0 <= row < shape[1] and 0 <= column < shape[2]):
-        raise ViewError(f"{(frame, row, column)} lies outside of the image: it has {shape} frames, rows and columns.")
+    voxel = tuple(int(i) for i in at) if at is not None else (0, shape[1] // 2, shape[2] // 2)
+    if len(voxel) != 3 or not all(0 <= i < n for i, n in zip(voxel, shape, strict=True)):
+        raise ViewError(f"{voxel} lies outside of the image: it has {shape} frames, rows and columns.")
     right, bottom = image.directions or ("", "")
-    scene = Scene(
-        array=array,
-        affine=np.eye(4),
-        labels=labels,
-        names=known,
-        voxel=(frame, row, column),
-        presets=image.windows,
-        planes=(Plane("image", (2, 1), (1, 1), (0, 1), (opposite(right), right, opposite(bottom), bottom)),),
-        spacing=(0.0, *(image.spacing or (image.aspect, 1.0))),
-        unit=image.unit,
-        scale=SCALES[image.spacing_of] if image.spacing else "not calibrated",
-        inverted=image.inverted,
-        padding=padding,
-        frame_ms=image.frame_time_ms or FRAME_MS,
-    )
+    plane = Plane("image", (2, 1), (1, 1), (0, 1), (opposite(right), right, opposite(bottom), bottom))
+    spacing = (0.0, *(image.spacing or (image.aspect, 1.0)))
+    scene = Scene(array, np.eye(4), labels, known, voxel, image.windows, (plane,), spacing, unit=image.unit)
+    scale = SCALES[image.spacing_of] if image.spacing else "not calibrated"
+    frame_ms = image.frame_time_ms or 100.0
+    scene = replace(scene, scale=scale, inverted=image.inverted, padding=padding, frame_ms=frame_ms)
     return scene if image.colour else _curved(scene, image)
 
 
-def _labels(
-    image: Image, labels: np.ndarray | None, shape: tuple[int, ...], names: Names
-) -> tuple[np.ndarray | None, dict[int, str], int]:
+def _labels(image: Image, labels: Any, shape: tuple[int, ...], names: Names) -> tuple[Any, dict[int, str], int]:
     """Return the labels of mask, overlays and padding in one array, all names but padding's, and padding's label."""
     known, padding = names_of(labels, names), 0
     for name, where in {**image.overlays, "": image.padding}.items():

@@ -63,10 +63,8 @@ def still(given: object, mask: Volume | np.ndarray | None = None, *, banner: boo
 
     Raises
     ------
-    DicomError
-        If files are given that cannot be read.
-    ViewError
-        If the parts do not fit together; the message says which, and what was expected.
+    DicomError, ViewError
+        As `show` does.
     """
     scene = scene_of(given, mask, **options)
     return draw(scene, scene, banner=banner)
@@ -76,9 +74,8 @@ def draw(scene: Scene, seen: Scene | View, *, banner: bool = False) -> Still:
     """Draw a scene as it is seen: at a voxel (slice, row, column), through a window, with what was measured."""
     image_module, draw_module = optional("PIL.Image"), optional("PIL.ImageDraw")
     scale, widths, height = _layout(scene)
-    heads = [(scene.title, WARNING, "#000000") if scene.is_stand_in else (scene.title, PANEL, TEXT)]
-    heads += [(" · ".join(scene.banner), PANEL, TEXT)] * banner
-    heads = [head for head in heads if head[0]]
+    heads = [(scene.title, *((WARNING, "#000000") if scene.is_stand_in else (PANEL, TEXT)))] * bool(scene.title)
+    heads += [(" · ".join(scene.banner), PANEL, TEXT)] * bool(banner and scene.banner)
     top = MARGIN + TITLE * len(heads)
     picture = image_module.new("RGB", (WIDTH, top + height + MARGIN + LINE * (MOST_NAMES + 3)), BACKGROUND)
     pen = draw_module.Draw(picture)
@@ -107,20 +104,16 @@ class _Panel:
 
     def __init__(self, scene: Scene, plane: Plane, seen: Scene | View, scale: float, size: tuple[int, int]):
         self.scene, self.plane, self.seen, self.size = scene, plane, seen, size
-        self.column, self.row, self.slice = plane.position(scene.array.shape, seen.voxel)
-        axes = (plane.across[0], plane.down[0])
-        count = [scene.array.shape[axis] for axis in axes]
         self.scale = scale * seen.zoom  # pixels per mm
+        column, row, self.slice = plane.position(scene.array.shape, seen.voxel)
+        axes = [plane.across[0], plane.down[0]]
+        count, mm = np.array(scene.array.shape)[axes], np.array(scene.spacing)[axes]
         # What of the plane is seen, in voxels, and the pixels it is drawn on.
-        part = [
-            min(n, pixels / (self.scale * scene.spacing[a])) for n, pixels, a in zip(count, size, axes, strict=True)
-        ]
-        start = [
-            min(max(at + 0.5 - s / 2, 0), n - s) for at, s, n in zip((self.column, self.row), part, count, strict=True)
-        ]
-        self.box = (start[0], start[1], start[0] + part[0], start[1] + part[1])
-        self.shape = tuple(max(1, round(s * scene.spacing[a] * self.scale)) for s, a in zip(part, axes, strict=True))
-        self.corner = tuple((full - used) // 2 for full, used in zip(size, self.shape, strict=True))
+        part = np.minimum(count, np.array(size) / (self.scale * mm))
+        start = np.clip(np.array((column, row)) + 0.5 - part / 2, 0, count - part)
+        self.box = (*start.tolist(), *(start + part).tolist())
+        self.shape = tuple(np.maximum(1, np.rint(part * mm * self.scale)).astype(int).tolist())
+        self.corner = ((size[0] - self.shape[0]) // 2, (size[1] - self.shape[1]) // 2)
 
     def draw(self) -> Image:
         image_module, draw_module = optional("PIL.Image"), optional("PIL.ImageDraw")
@@ -133,10 +126,7 @@ class _Panel:
         return panel
 
     def _image(self) -> np.ndarray:
-        """Return the plane at the size it is drawn, as RGB; a gray one through its window.
-
-        Without a curve of the object's own it is LINEAR_EXACT of PS3.3 C.11.2.1.3.2.
-        """
+        """Return the plane at the size it is drawn, as RGB; a gray one through its window (PS3.3 C.11.2.1.3.2)."""
         image_module = optional("PIL.Image")
         image = self.plane.cut(self.scene.array, self.seen.voxel)
         if self.scene.presets:
@@ -151,12 +141,9 @@ class _Panel:
     def _overlay(self, picture: np.ndarray) -> np.ndarray:
         if self.scene.labels is None:
             return picture
-        opacity = self.seen.opacity
-        x0, y0, x1, y1 = self.box
-        height, width = picture.shape[:2]
-        rows = (y0 + (np.arange(height) + 0.5) * (y1 - y0) / height).astype(int)
-        columns = (x0 + (np.arange(width) + 0.5) * (x1 - x0) / width).astype(int)
-        labels = self.plane.cut(self.scene.labels, self.seen.voxel)[np.ix_(rows, columns)]
+        image_module, opacity = optional("PIL.Image"), self.seen.opacity
+        cut = image_module.fromarray(self.plane.cut(self.scene.labels, self.seen.voxel).astype(np.int32))
+        labels = np.asarray(cut.resize(self.shape, image_module.Resampling.NEAREST, box=self.box))
         edge = np.zeros(labels.shape, bool)
         for axis, shift in ((0, 1), (0, 2), (0, -1), (0, -2), (1, 1), (1, 2), (1, -1), (1, -2)):
             edge |= labels != np.roll(labels, shift, axis)
@@ -178,14 +165,10 @@ class _Panel:
         name = "frame " if self.scene.is_flat else f"{self.plane.name} "
         if count > 1 or not self.scene.is_flat:  # in a narrow place the name would run into the letter
             _padded(pen, (8, 8), f"{name if width > 300 else ''}{self.slice + 1}/{count}", "la", 17)
-        left, right, top, bottom = self.plane.letters
-        for spot, letter, anchor in (
-            ((8, height / 2), left, "lm"),
-            ((width - 8, height / 2), right, "rm"),
-            ((width / 2, 8), top, "ma"),
-            ((width / 2, height - 8), bottom, "md"),
-        ):
-            _padded(pen, spot, letter, anchor, 24, bold=True)
+        spots = ((8, height / 2), (width - 8, height / 2), (width / 2, 8), (width / 2, height - 8))
+        for spot, letter, anchor in zip(spots, self.plane.letters, ("lm", "rm", "ma", "md"), strict=True):
+            if letter:
+                _padded(pen, spot, letter, anchor, 24, bold=True)
         self._scale_bar(pen)
 
     def _on_panel(self, voxel: Sequence[float]) -> tuple[float, float]:
@@ -205,10 +188,10 @@ class _Panel:
             pen.line((x0, y0, x, y), fill=colour, width=thick)
             for a, b in ((x0, y0), (x, y)):
                 pen.ellipse((a - 7, b - 7, a + 7, b + 7), outline=colour, width=thick)
-        text = self.scene.length_text(distance)
-        room = _font(17).getlength(text) + 22
-        right = x + room < self.size[0] if x >= x0 else x < room  # beyond the end, where there is room
-        _padded(pen, (x + (14 if right else -14), y), text, "lm" if right else "rm", 17)
+        text, right = self.scene.length_text(distance), x >= x0
+        room = (self.size[0] - x if right else x) - _font(17).getlength(text) - 22  # beyond the end
+        spot = (x + (14 if right else -14) * (room > 0), y + (26 if y >= y0 else -26) * (room <= 0))
+        _padded(pen, spot, text, ("l" if right == (room > 0) else "r") + "m", 17)
 
     def _scale_bar(self, pen: ImageDraw) -> None:
         width, height = self.size

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .widget import View
 
 Names: TypeAlias = "Mapping[int, str] | Sequence[str] | None"
+Window: TypeAlias = tuple[float, float]  # center and width
 
 # Across the screen to the right, down the screen, and along the scroll: the radiological convention, where one looks
 # from the patient's feet (axial), face (coronal) and left side (sagittal).
@@ -75,11 +76,11 @@ class Scene:
     affine: np.ndarray
     labels: np.ndarray | None
     names: dict[int, str]
-    voxel: tuple[int, int, int]
-    presets: dict[str, tuple[float, float]]  # none for a colour
+    voxel: tuple[int, ...]
+    presets: dict[str, Window]  # none for a colour
     planes: tuple[Plane, ...]  # axial, coronal and sagittal, or what comes nearest to them in an oblique volume
     spacing: tuple[float, ...]  # of neighbours along each array axis in mm
-    window: tuple[float, float] = (127.5, 255.0)
+    window: Window = (127.5, 255.0)
     title: str = ""
     unit: str = ""
     zoom: float = 1.0
@@ -108,18 +109,14 @@ class Scene:
         """Whether the title says that the picture shows generated data in the place of a patient's."""
         return "STAND-IN" in self.title
 
-    def point(self, voxel: Sequence[int]) -> tuple[float, float, float]:
+    def point(self, voxel: Sequence[int]) -> tuple[float, ...]:
         """Return the centre of a voxel in LPS, in mm."""
-        x, y, z = (self.affine @ (*voxel, 1.0))[:3].tolist()
-        return x, y, z
+        return tuple((self.affine @ (*voxel, 1.0))[:3].tolist())
 
     def window_text(self, window: Sequence[float]) -> str:
         """Return a window in words, with the name of its preset where it has one."""
-        center, width = window
-        name = next((name for name, preset in self.presets.items() if tuple(window) == preset), "")
-        return (
-            f"W {_number(width)} L {_number(center)}" + (f" {self.unit}" * bool(self.unit)) + f" ({name})" * bool(name)
-        )
+        name = next((f" ({name})" for name, preset in self.presets.items() if tuple(window) == preset), "")
+        return f"W {_number(window[1])} L {_number(window[0])} {self.unit}".rstrip() + name
 
     def place_text(self, voxel: Sequence[int]) -> str:
         """Return where a voxel is, in words."""
@@ -157,13 +154,7 @@ class Scene:
 def volume_scene(
     volume: Volume, mask: Volume | np.ndarray | None, *, names: Names, at: Sequence[float] | None, modality: str
 ) -> Scene:
-    """Check a volume, its mask and the point to open at, and make them a scene.
-
-    Raises
-    ------
-    ViewError
-        If the parts do not fit together; the message says which, and what was expected.
-    """
+    """Check a volume, its mask and the point to open at, and make them a scene; a ViewError says what does not fit."""
     array = volume.array
     if array.ndim != 3 or array.dtype.kind not in "biuf":
         raise ViewError(
@@ -173,17 +164,11 @@ def volume_scene(
     labels = labels_of(mask, array.shape, volume.affine)
     known = names_of(labels, names)
     presets = dict(CT_WINDOWS) if modality == "CT" else windows_of(array, modality)
-    return Scene(
-        array=array,
-        affine=volume.affine,
-        labels=labels if known else None,
-        names=known,
-        voxel=_nearest(volume, at) if at is not None else _centre(volume, labels, list(known)),
-        presets=presets,
-        planes=tuple(_plane(name, volume.affine) for name in PLANES),
-        spacing=tuple(np.linalg.norm(volume.affine[:3, :3], axis=0).tolist()),
-        unit="HU" if modality == "CT" else "",
-    )
+    voxel = _nearest(volume, at) if at is not None else _centre(volume, labels, list(known))
+    planes = tuple(_plane(name, volume.affine) for name in PLANES)
+    spacing = tuple(np.linalg.norm(volume.affine[:3, :3], axis=0).tolist())
+    unit = "HU" if modality == "CT" else ""
+    return Scene(array, volume.affine, labels if known else None, known, voxel, presets, planes, spacing, unit=unit)
 
 
 def _plane(name: str, affine: np.ndarray) -> Plane:
@@ -249,9 +234,7 @@ def names_of(labels: np.ndarray | None, names: Names) -> dict[int, str]:
     return {label: known.get(label, f"label {label}") for label in (np.flatnonzero(seen[1:]) + 1).tolist()}
 
 
-def window_of(
-    presets: Mapping[str, tuple[float, float]], preset: str | None, window: tuple[float, float] | None
-) -> tuple[float, float]:
+def window_of(presets: Mapping[str, Window], preset: str | None, window: Window | None) -> Window:
     """Return the window that is asked for, else the first."""
     if preset is not None and preset not in presets:
         raise ViewError(f"There is no window called {preset!r} here; there are: {', '.join(presets) or 'none'}.")
@@ -261,7 +244,7 @@ def window_of(
     return float(center), float(width)
 
 
-def windows_of(array: np.ndarray, modality: str = "") -> dict[str, tuple[float, float]]:
+def windows_of(array: np.ndarray, modality: str = "") -> dict[str, Window]:
     """Return windows for a modality without fixed units, from its values: what emits (PT, NM) is read from 0 up."""
     sample = array.ravel()[:: max(1, array.size // 500_000)]
     finite = sample[np.isfinite(sample)]
@@ -274,28 +257,26 @@ def windows_of(array: np.ndarray, modality: str = "") -> dict[str, tuple[float, 
     return {name: ((a + b) / 2, max(b - a, 1e-6)) for name, (a, b) in ranges.items()}
 
 
-def _nearest(volume: Volume, point: Sequence[float]) -> tuple[int, int, int]:
-    k, r, c = np.rint(volume.inverse_affine @ (*point, 1.0))[:3].astype(int).tolist()
-    if not all(0 <= i < n for i, n in zip((k, r, c), volume.spatial_shape, strict=True)):
+def _nearest(volume: Volume, point: Sequence[float]) -> tuple[int, ...]:
+    voxel = tuple(np.rint(volume.inverse_affine @ (*point, 1.0))[:3].astype(int).tolist())
+    if not all(0 <= i < n for i, n in zip(voxel, volume.spatial_shape, strict=True)):
         raise ViewError(
-            f"The point {_triple(point)} mm (LPS) lies outside of the volume: it would be voxel ({k}, {r}, {c}) of "
+            f"The point {_triple(point)} mm (LPS) lies outside of the volume: it would be voxel {voxel} of "
             f"{volume.spatial_shape} (slice, row, column)."
         )
-    return k, r, c
+    return voxel
 
 
-def _centre(volume: Volume, labels: np.ndarray | None, present: list[int]) -> tuple[int, int, int]:
+def _centre(volume: Volume, labels: np.ndarray | None, present: list[int]) -> tuple[int, ...]:
     """Return the middle of the volume or, with a mask, of the first structure where its axial section is largest."""
     if labels is None or not present:
-        k, r, c = (n // 2 for n in volume.spatial_shape)
-        return k, r, c
+        return tuple(n // 2 for n in volume.spatial_shape)
     through = _plane("axial", volume.affine).through[0]
     inside = labels == present[0]
     largest = int(inside.sum(axis=tuple(a for a in range(3) if a != through)).argmax())
     section = np.argwhere(inside.take([largest], axis=through))
     section[:, through] = largest
-    k, r, c = section[((section - section.mean(axis=0)) ** 2).sum(axis=1).argmin()].tolist()
-    return k, r, c
+    return tuple(section[((section - section.mean(axis=0)) ** 2).sum(axis=1).argmin()].tolist())
 
 
 def _number(value: float) -> str:

@@ -21,6 +21,7 @@ from .scene import Scene
 
 traitlets = optional("traitlets")
 CHUNK = 4 << 20  # bytes of voxels in one message, so that the first slices are seen while the others come
+INTEGERS = ("int16", "uint16", "int32")
 SCRIPTS = ("voxels.js", "plane.js", "distances.js", "viewer.js")
 
 
@@ -56,7 +57,7 @@ class View(optional("anywidget").AnyWidget):  # type: ignore[misc]
         self.comm._reply_subshell_for = lambda _, chosen: chosen
 
     @property
-    def point(self) -> tuple[float, float, float]:
+    def point(self) -> tuple[float, ...]:
         """The crosshair in LPS, in mm; in an image, its frame, row and column."""
         return self._scene.point(self.voxel)
 
@@ -120,7 +121,5 @@ def _kind(array: np.ndarray) -> str:
     low, high = array.min(), array.max()
     if array.dtype.kind == "f" and not all(np.array_equal(part, np.rint(part)) for part in array):  # NaN is no number
         return "float32"
-    return next(
-        (kind for kind in ("int16", "uint16", "int32") if np.iinfo(kind).min <= low and high <= np.iinfo(kind).max),
-        "float32",
-    )
+    fits = [kind for kind in INTEGERS if np.iinfo(kind).min <= low and high <= np.iinfo(kind).max]
+    return fits[0] if fits else "float32"
