@@ -26,8 +26,8 @@ DECODER_DEPENDENCIES = dict.fromkeys([*uid.JPEGTransferSyntaxes, *uid.JPEGLSTran
 is_available = DECODER_DEPENDENCIES.__contains__  # which pydicom asks of a plugin
 PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 NEEDED = ("Rows", "Columns", "SamplesPerPixel", "BitsAllocated")
-# The most that is decoded at once, and the most that a codec is believed to have shrunk: 200 to 1 beyond 64 MiB.
-CEILING, ALWAYS, RATIO = 4 << 30, 64 << 20, 200
+# The most that is decoded at once, and the most that a codec is believed to have shrunk: 200 to 1 beyond 32 MiB.
+CEILING, ALWAYS, RATIO = 4 << 30, 32 << 20, 200
 
 
 def decode(dataset: Dataset, *, frame: int | None = None, rgb: bool = False, all_bits: bool = False) -> np.ndarray:
@@ -39,9 +39,9 @@ def decode(dataset: Dataset, *, frame: int | None = None, rgb: bool = False, all
     with refusing(dataset, "pixels cannot be decoded"):
         _check_size(dataset, frame)
         syntax = dataset.file_meta.TransferSyntaxUID
-        options: dict = {"raw": not rgb, "allow_excess_frames": False}
-        options |= {"decoding_plugin": "imagecodecs"} if syntax in DECODER_DEPENDENCIES else {}
-        options |= {"correct_unused_bits": False} if all_bits else {}
+        options: dict = {"correct_unused_bits": False} if all_bits else {}
+        plugin = "imagecodecs" if is_available(syntax) else ""
+        options |= {"raw": not rgb, "allow_excess_frames": False, "decoding_plugin": plugin}
         values, _ = get_decoder(syntax).as_array(dataset, index=frame, **options)
         return values.astype(values.dtype.newbyteorder("="), copy=False)
 
@@ -83,7 +83,8 @@ def _check_size(dataset: Dataset, frame: int | None) -> None:
 
 def _size_in(stream: bytes) -> tuple[int, ...] | None:
     """Return rows, columns and samples as a JPEG (SOF marker) or JPEG 2000 (SIZ marker) codestream has them."""
-    if (at := stream.find(b"\xff\x4f\xff\x51")) >= 0:
+    if stream[:2] != b"\xff\xd8":
+        at = stream.index(b"\xff\x4f\xff\x51")
         right, bottom, left, top = struct.unpack_from(">4I", stream, at + 8)
         return bottom - top, right - left, *struct.unpack_from(">H", stream, at + 40)
     at = 2

@@ -13,7 +13,6 @@ from pydicom import Dataset
 
 Pair = tuple[float, float]
 FULL = "full range"
-WORD = {True: "<u2", False: ">u2", None: "<u2"}  # by a data set's encoding: little endian, big endian, made in memory
 
 
 def group(header: Dataset, sequence: str, frame: int) -> Dataset:
@@ -58,29 +57,33 @@ def _rescaled(stored: np.ndarray, slope: float, intercept: float) -> np.ndarray:
 def look_up(values: np.ndarray, descriptor: Sequence[int], data: bytes | list[int], header: Dataset) -> np.ndarray:
     """Send values through a table; below it they take its first entry, above it its last (PS3.3 C.11.1.1)."""
     entries, first = int(descriptor[0]) % 65536 or 65536, int(descriptor[1])
-    if first > 32767 and values.min() < 0:
-        first -= 65536  # written as US where SS was meant
-    if isinstance(data, bytes):
-        data = np.frombuffer(data[: len(data) // 2 * 2], WORD[header.original_encoding[1]]).tolist()
-    raw = np.array(data, "<u2").tobytes()
+    first -= 65536 * (first > 32767 and values.min() < 0)  # written as US where SS was meant
+    words = np.frombuffer(data[: len(data) // 2 * 2], _word(header)) if isinstance(data, bytes) else data
+    raw = np.array(words, "<u2").tobytes()
     table = np.frombuffer(raw, np.uint8 if len(raw) < 2 * entries else "<u2")[:entries]  # of 8 bits, two share a word
-    return table[np.clip(np.rint(values).astype(np.int64) - first, 0, len(table) - 1)]
+    found = np.empty(values.shape, table.dtype)
+    for row in range(len(values)):  # one by one: an index takes eight bytes
+        found[row] = table[np.clip(np.rint(values[row]).astype(np.int64) - first, 0, len(table) - 1)]
+    return found
+
+
+def _word(header: Dataset) -> np.dtype:
+    return np.dtype(">u2" if header.original_encoding[1] is False else "<u2")
 
 
 def palette_rgb(values: np.ndarray, header: Dataset) -> np.ndarray:
     """Colour values by their palette (PS3.3 C.7.6.3.1.5, C.7.6.3.1.6): (..., 3) uint8."""
-    planes = []
+    low, planes = int(values.min()), []
+    span = np.arange(low, min(int(values.max()), low + 131071) + 1)  # every value that a palette can tell apart
     for colour in ("Red", "Green", "Blue"):
         descriptor = header[f"{colour}PaletteColorLookupTableDescriptor"].value
         if (data := header.get(f"{colour}PaletteColorLookupTableData")) is None:
             data = header[f"Segmented{colour}PaletteColorLookupTableData"].value
-            words = np.frombuffer(data, np.uint8 if descriptor[2] == 8 else WORD[header.original_encoding[1]]).astype(
-                int
-            )
-            data = _unfolded(words, int(descriptor[0]) % 65536 or 65536, 4 if descriptor[2] == 8 else 2)
-        planes.append(look_up(values, descriptor, data, header))
+            kind, wide = (np.uint8, 4) if descriptor[2] == 8 else (_word(header), 2)
+            data = _unfolded(np.frombuffer(data, kind).astype(int), int(descriptor[0]) % 65536 or 65536, wide)
+        planes.append(look_up(span, descriptor, data, header))
     colours = np.stack(planes, axis=-1)
-    return (colours >> 8 if colours.max() > 255 else colours).astype(np.uint8)
+    return (colours >> 8 if colours.max() > 255 else colours).astype(np.uint8)[np.subtract(values, low, dtype=np.int64)]
 
 
 def _unfolded(words: np.ndarray, most: int, wide: int, segments: int = 65536, before: Sequence[int] = ()) -> list[int]:
@@ -121,10 +124,8 @@ def full_range(values: np.ndarray, padding: np.ndarray | None) -> Pair:
     return (low + high) / 2, (high - low) or 1.0
 
 
-def grey(
-    values: np.ndarray, header: Dataset, frame: int, window: str | Pair | None, windows: dict[str, Pair]
-) -> np.ndarray:
-    """Take modality values to 0..1 by the VOI LUT or a window (PS3.3 C.11.2)."""
+def grey(values: np.ndarray, header: Dataset, frame: int, window: str | Pair | None, full: Pair) -> np.ndarray:
+    """Take the modality values of a frame to 0..1 by the VOI LUT or a window (PS3.3 C.11.2)."""
     voi = group(header, "FrameVOILUTSequence", frame)
     if window is None and voi.get("VOILUTSequence"):
         item = voi.VOILUTSequence[0]
@@ -134,7 +135,7 @@ def grey(
     if window is None or isinstance(window, str):
         own = own_windows(header, frame)  # which may change from frame to frame
         name = window or next(iter(own), FULL)
-        window, function = own.get(name, windows[name]), "LINEAR_EXACT" if name == FULL else function
+        window, function = own.get(name, full), "LINEAR_EXACT" if name == FULL else function
     center, width = window
     values = values.astype(np.float32)
     if function == "SIGMOID":

@@ -16,7 +16,7 @@ from radkit.errors import DicomError
 from . import display
 from ._file import read_dataset
 from .decoding import decode, refusing
-from .display import Pair, group, numbers
+from .display import FULL, Pair, group, numbers
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -24,10 +24,10 @@ class Image:
     """One DICOM image in memory.
 
     ``array`` is grey, (rows, columns) or (frames, rows, columns) in modality units (``unit``), of the smallest integer
-    type that is exact, else float32; or RGB, uint8, the samples last. ``spacing`` is the distance of rows and columns in
-    mm, or None; ``spacing_of`` says of what: "patient", "detector" (or film), where the body is drawn larger than it is,
-    or "", unsaid (PS3.3 10.7.1.3). ``aspect`` is the height of a pixel over its width. ``inverted``: the
-    lowest value is shown white (MONOCHROME1). ``windows`` are center and width by name, the object's own first, then
+    type that is exact, else float32; or RGB, uint8, the samples last. ``spacing`` is the distance of rows and columns
+    in mm, or None; ``spacing_of`` says of what: "patient", "detector" (or film), where the body is drawn larger than it
+    is, or "", unsaid (PS3.3 10.7.1.3). ``aspect`` is the height of a pixel over its width. ``inverted``: the lowest
+    value is shown white (MONOCHROME1). ``windows`` are center and width by name, the object's own first, then
     the full range; none in colour. ``padding`` is where ``PixelPaddingValue`` stands in for an image, or None, and
     ``overlays`` are the graphics of the groups 60xx by label, on the image's grid. ``directions`` are where a row and a
     column run to, in letters of L, R, A, P, H, F, or None. ``header`` is the data set without its pixels; ICC profiles
@@ -60,16 +60,16 @@ class Image:
 
     def __repr__(self) -> str:
         size = " × ".join(str(n) for n in self.array.shape)
-        at = f" ({self.spacing_of or 'of what is not said'})"
-        place = f", {self.spacing[0]:.3g} × {self.spacing[1]:.3g} mm{at}" if self.spacing else ""
+        of = self.spacing_of or "of what is not said"
+        place = f", {self.spacing[0]:.3g} × {self.spacing[1]:.3g} mm ({of})" if self.spacing else ""
         return f"Image({self.modality or 'no modality'}, {size} {self.array.dtype}{place})"
 
     def shown(self, *, frame: int = 0, window: str | Pair | None = None) -> np.ndarray:
         """Return a frame, from 0, as the standard has it displayed (PS3.4 N.2).
 
         ``window`` is one of the ``windows`` by name, or a center and a width in modality units; without it the object's
-        first VOI LUT holds, else its first window, else the full range.
-        It is uint8, (rows, columns) or (rows, columns, 3); 0 is black, and so is padding. Raises DicomError.
+        first VOI LUT holds, else its first window, else the full range. The picture is uint8, (rows, columns) or (rows,
+        columns, 3); 0 is black, and so is padding. What does not exist, or is malformed, is a DicomError.
         """
         if not 0 <= frame < self.frames or (isinstance(window, str) and window not in self.windows):
             raise DicomError(f"Expected a frame below {self.frames} and one of {list(self.windows)}: {frame}, {window}")
@@ -77,7 +77,7 @@ class Image:
         if self.colour:
             return self.array[index]
         with refusing(self.header, "cannot be displayed"):
-            shown = np.nan_to_num(display.grey(self.array[index], self.header, frame, window, self.windows))
+            shown = np.nan_to_num(display.grey(self.array[index], self.header, frame, window, self.windows[FULL]))
         shown = np.rint(255 * (1 - shown if self.inverted else shown)).astype(np.uint8)
         return shown if self.padding is None else np.where(self.padding[index], np.uint8(0), shown)
 
@@ -122,7 +122,7 @@ def _values(dataset: Dataset) -> dict[str, Any]:
         low, high = np.sort(ends.astype(stored.dtype))  # what was written with the other sign wraps round
         padding = (stored >= low) & (stored <= high)
     array = display.modality_values(stored, dataset, frames)
-    windows = display.own_windows(dataset, 0) | {display.FULL: display.full_range(array, padding)}
+    windows = display.own_windows(dataset, 0) | {FULL: display.full_range(array, padding)}
     return found | {"array": array, "padding": padding if np.any(padding) else None, "windows": windows}
 
 
@@ -139,13 +139,15 @@ def _rgb(stored: np.ndarray, dataset: Dataset, kind: str) -> np.ndarray:
 def _overlays(dataset: Dataset, frames: int) -> dict[str, np.ndarray]:
     """Return the overlay planes (PS3.3 C.9.2), also the retired ones in the bits above the pixels."""
     found: dict[str, np.ndarray] = {}
-    rows, columns = dataset.Rows, dataset.Columns
-    for number in (number for number in range(0x6000, 0x6100, 2) if (number, 0x10) in dataset):
+    rows, columns, coded = dataset.Rows, dataset.Columns, dataset.file_meta.TransferSyntaxUID.is_encapsulated
+    for number in (number for number in range(0x6000, 0x6020, 2) if (number, 0x10) in dataset):
         value = {element.tag & 0xFFFF: element.value for element in dataset.group_dataset(number)}
         if 0x3000 in value:
             shape = int(value.get(0x15) or 1), value[0x10], value[0x11]
             bits = np.unpackbits(np.frombuffer(value[0x3000], np.uint8), bitorder="little")
             planes = bits[: np.prod(shape)].reshape(shape)
+        elif coded or value.get(0x100, 1) == 1:
+            continue  # neither here nor in the pixels
         else:
             planes = decode(dataset, all_bits=True).reshape(frames, rows, columns) >> value[0x102] & 1
         canvas = np.zeros((frames if len(planes) > 1 else 1, rows, columns), bool)
@@ -165,10 +167,8 @@ def _place(dataset: Dataset) -> dict[str, Any]:
     cosines = np.reshape(numbers(group(dataset, "PlaneOrientationSequence", 0), "ImageOrientationPatient"), (-1, 3))
     letters = [str(letter) for letter in dataset.get("PatientOrientation") or []]
     if len(cosines):  # the largest part first; what is below a tenth is left out
-        order = [[axis for axis in np.argsort(-abs(way)) if abs(way[axis]) > 0.1] for way in cosines]
-        letters = [
-            "".join("LPHRAF"[i + 3 * (way[i] < 0)] for i in axes) for way, axes in zip(cosines, order, strict=True)
-        ]
+        large = [(way, [axis for axis in np.argsort(-abs(way)) if abs(way[axis]) > 0.1]) for way in cosines]
+        letters = ["".join("LPHRAF"[axis + 3 * (way[axis] < 0)] for axis in axes) for way, axes in large]
     known = len(letters) == 2 and all(re.fullmatch("[LRAPHF]{1,3}", letter) for letter in letters)
     found = {"spacing": spacing, "spacing_of": spacing_of, "aspect": down / across}
     return found | {"directions": tuple(letters) if known else None}
