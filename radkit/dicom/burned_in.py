@@ -121,22 +121,7 @@ def _detector() -> Any:
 
 def _boxes(frame: np.ndarray) -> list[Box]:
     """Run the detector over one grey frame; what looks like text becomes boxes in the frame's own pixels."""
-    step = -(-max(frame.shape) // HUGE)
-    seen = frame[::step, ::step]
-    ratio = min(max(0.6 * max(seen.shape), SMALLEST), LARGEST) / max(seen.shape)
-    height, width = (max(32, round(n * ratio / 32) * 32) for n in seen.shape)
-    scale = np.array((height, width)) / frame.shape
-    picture = ndimage.zoom(
-        _stretched(seen, ratio),
-        (height / seen.shape[0], width / seen.shape[1]),
-        order=1,
-        mode="nearest",
-        grid_mode=True,
-    )[:height, :width]
-    strokes = np.clip(
-        2 * (picture - ndimage.gaussian_filter(picture, 5)) / 127.5, -1, 1
-    )  # anatomy is coarser than letters
-    given = np.broadcast_to(strokes.astype(np.float32), (1, 3, height, width)).copy()
+    given, scale = _prepared(frame)
     session = _detector()
     likely = session.run(None, {session.get_inputs()[0].name: given})[0][0, 0]
     labels, count = ndimage.label(likely > LIKELY)
@@ -147,19 +132,25 @@ def _boxes(frame: np.ndarray) -> list[Box]:
         short, long = sorted(inside.shape)
         if mean > SURE and 3 <= short <= HIGHEST and long >= max(8, LONGER * short) and inside.mean() >= FILLED:
             margin = 0.6 * short + 2  # the model marks the middle of the letters
-            top, left = np.floor([(side.start - margin) / f for side, f in zip(place, scale, strict=True)]).clip(0)
-            ends = np.ceil([(side.stop + margin) / f for side, f in zip(place, scale, strict=True)])
-            bottom, right = np.minimum(ends, frame.shape)
-            found.append(Box(int(top), int(left), int(bottom), int(right)))
+            first = np.floor((np.array([side.start for side in place]) - margin) / scale).clip(0)
+            last = np.ceil((np.array([side.stop for side in place]) + margin) / scale).clip(0, frame.shape)
+            found.append(Box(*map(int, (*first, *last))))
     return found
 
 
-def _stretched(frame: np.ndarray, ratio: float) -> np.ndarray:
-    """Return a frame from 0 to 255, smoothed as far as it will be reduced."""
-    values = np.nan_to_num(frame.astype(np.float32))
+def _prepared(frame: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return a frame as the detector wants it, (1, 3, height, width) from -1 to 1, and how far it was scaled."""
+    step = -(-max(frame.shape) // HUGE)
+    values = np.nan_to_num(frame[::step, ::step].astype(np.float32))
+    ratio = min(max(0.6 * max(values.shape), SMALLEST), LARGEST) / max(values.shape)
+    height, width = (max(32, round(n * ratio / 32) * 32) for n in values.shape)
     low, high = np.percentile(values[::2, ::2], (1, 99.8))
-    ends = np.array((values.min() - 1e-3, low, high + 1e-3, values.max() + 2e-3))
-    values = np.interp(values, ends, (0, 40, 215, 255)).astype(
-        np.float32
-    )  # what is whiter than bone keeps its contrast
-    return ndimage.gaussian_filter(values, 0.35 / ratio) if ratio < 1 else values
+    ends = (values.min() - 1e-3, low, high + 1e-3, values.max() + 2e-3)
+    grey = np.interp(values, ends, (0, 40, 215, 255))  # what is whiter than bone keeps its contrast
+    if ratio < 1:
+        grey = ndimage.gaussian_filter(grey, 0.35 / ratio)
+    factors = (height / values.shape[0], width / values.shape[1])
+    grey = ndimage.zoom(grey, factors, order=1, mode="nearest", grid_mode=True)
+    strokes = (grey - ndimage.gaussian_filter(grey, 5)) / 64  # anatomy is coarser than letters
+    given = np.broadcast_to(np.clip(strokes, -1, 1).astype(np.float32), (1, 3, height, width)).copy()
+    return given, np.array((height, width)) / frame.shape

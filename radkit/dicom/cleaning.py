@@ -26,11 +26,15 @@ NAME, NUMBER, STUDY = 0x00100010, 0x00100020, 0x0020000D
 CONTENT, PIXELS, DOCUMENT = 0x0040A730, 0x7FE00010, 0x00420011
 # Who is in the object: their words go from all text that may stay.
 OWN = (0x00080050, 0x00080090, 0x00081050, 0x00081070, NAME, NUMBER, 0x00101000, 0x00101001, 0x00101005)
+# What a subject is called and how old (PS3.16 TID 1007), by code.
+SUBJECT = ("121029", "121030", "121031", "121032", "121033")
+BINARY = {"US": 2, "SS": 2, "UL": 4, "SL": 4, "FL": 4, "FD": 8, "SV": 8, "UV": 8}  # bytes a value
 DUMMIES = {
     **{"AS": b"000Y", "DA": b"19000101", "DT": b"19000101000000", "TM": b"000000", "DS": b"0", "IS": b"0"},
-    **{"UR": b"about:blank", "AT": bytes(4), "US": bytes(2), "SS": bytes(2), "OB": bytes(2), "OW": bytes(2)},
-    **dict.fromkeys(("UL", "SL", "FL", "OF", "OL"), bytes(4)),
-    **dict.fromkeys(("FD", "SV", "UV", "OD", "OV"), bytes(8)),
+    **{"UR": b"about:blank", "OB": bytes(2), "OW": bytes(2)},
+    **dict.fromkeys(("AT", "OF", "OL"), bytes(4)),
+    **dict.fromkeys(("OD", "OV"), bytes(8)),
+    **{vr: bytes(size) for vr, size in BINARY.items()},
 }
 # A value that may stay has to be what its representation says, or it hides something else.
 FITS = {
@@ -90,17 +94,13 @@ class Cleaner:
     def _safe_tags(self, items: Dataset) -> set[BaseTag]:
         """Return the private numbers of the standard's safe table, and the creators that they need."""
         safe: set[BaseTag] = set()
-        for tag in list(items.keys()):
-            creator = (
-                items.get_item(Tag(tag.group, tag.element >> 8)) if tag.is_private and tag.element > 0xFF else None
-            )
-            if (
-                creator is None
-                or (_bytes(creator).decode("latin-1"), tag.group, tag.element & 0xFF) not in safe_private()
+        for tag in [tag for tag in list(items.keys()) if tag.is_private and tag.element > 0xFF]:
+            element, creator = items.get_item(tag), items.get_item(Tag(tag.group, tag.element >> 8))
+            name = _bytes(creator).decode("latin-1") if creator else ""
+            known = (name, tag.group, tag.element & 0xFF) in safe_private()
+            if known and (
+                element.VR in BINARY or (element.VR in ("DS", "IS") and FITS["DS"].fullmatch(_bytes(element)))
             ):
-                continue
-            element = items.get_item(tag)
-            if FITS["DS"].fullmatch(_bytes(element)) if element.VR in ("DS", "IS") else element.VR in DUMMIES:
                 safe |= {tag, creator.tag}
         return safe
 
@@ -157,13 +157,14 @@ class Cleaner:
         if items[tag].VR != "SQ":
             del items[tag]
             return "X"
-        if tag == CONTENT and "clean-structured-content" not in self.options:
+        if tag == CONTENT and action:
             items[tag].value = _references(items[tag].value)
             items.pop("ContentTemplateSequence", None)
-            action = ""
+        elif tag == CONTENT:
+            items[tag].value = [item for item in items[tag].value if _concept(item) not in SUBJECT]
         for item in items[tag].value:
-            self._walk(item, "" if action in ("U", "S") else action)
-        return "D" if tag == CONTENT and not action else action
+            self._walk(item, "" if tag == CONTENT or action == "U" else action)
+        return action
 
     def _record(self, dataset: Dataset, pixels_cleaned: bool) -> None:
         """Say in the header what was done (PS3.15 E.1.1 and E.3), and write the file meta information anew."""
@@ -186,6 +187,11 @@ def code_item(value: str, meaning: str) -> Dataset:
     item = Dataset()
     item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = value, "DCM", meaning
     return item
+
+
+def _concept(item: Dataset) -> str:
+    """Return the code of what a content item is about."""
+    return str(item.ConceptNameCodeSequence[0].get("CodeValue", "")) if item.get("ConceptNameCodeSequence") else ""
 
 
 def _references(content: Iterable[Dataset]) -> list[Dataset]:
