@@ -282,7 +282,7 @@ def test_the_same_series_comes_out_of_every_transfer_syntax(slices, small_ct, tm
         if syntax in ("RLELossless", "JPEG2000Lossless"):
             ds.compress(uid, generate_instance_uid=False)
         elif uid.is_encapsulated:
-            ds.PixelData = pydicom.encaps.encapsulate([bytes(ENCODERS[syntax](ds.pixel_array))])
+            ds.PixelData = pydicom.encaps.encapsulate([bytes(ENCODERS[syntax](ds.pixel_array.astype(np.uint16)))])
             ds["PixelData"].is_undefined_length = True
             ds["PixelData"].VR = "OB"
         elif syntax == "ExplicitVRBigEndian":

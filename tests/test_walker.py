@@ -155,7 +155,7 @@ def deflated(body):
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        (b"", "'DICM' prefix is missing"),
+        (b"", "does not begin with 128 bytes and DICM"),
         (dicom_file(b"", EXPLICIT), "expected 1 to 10000 elements, found 0"),
         (dicom_file(element(0x00091010, "OB", bytes(9), False)[:-3], EXPLICIT), "lacks 3 bytes of 9"),
         (dicom_file(element(0x00091010, "OB", b"", False)[:-4] + b"\xf0\xff\xff\xff", EXPLICIT), "lacks 4294967280"),

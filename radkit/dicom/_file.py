@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pydicom import Dataset, dcmread
 from pydicom.dataelem import RawDataElement
+from pydicom.errors import InvalidDicomError
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from radkit.errors import DicomError
@@ -20,6 +21,10 @@ MOST_ITEMS = 50_000  # of sequences, which is an enhanced object of some 8,000 f
 MOST_ELEMENTS = 10_000  # of the top level; a scanner writes a few hundred
 MOST_INFLATED = 256 << 20  # bytes
 CHUNK = 4 << 20
+PLAINLY: dict[type, str] = {
+    InvalidDicomError: "it does not begin with 128 bytes and DICM.",
+    RecursionError: "its sequences are nested too deeply.",
+}
 
 # A learner's screen is for what radkit says about a file. By module: a filter set for a while is not thread-safe.
 warnings.filterwarnings("ignore", module=r"pydicom\.")
@@ -67,8 +72,8 @@ def read_dataset(path: str | Path, *, pixels: bool = True) -> Dataset:
             dataset.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
         _check(dataset)
     except Exception as error:  # pydicom raises whatever the damage leads to
-        deep = "its sequences are nested too deeply" if isinstance(error, RecursionError) else ""
-        raise DicomError(f"{path} cannot be read as DICOM: {deep or error or type(error).__name__}") from error
+        reason = PLAINLY.get(type(error)) or str(error) or type(error).__name__
+        raise DicomError(f"{path} cannot be read as DICOM: {reason}") from error
     dataset.filename = str(path)
     return dataset
 

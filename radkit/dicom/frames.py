@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -44,12 +45,17 @@ class Frame(NamedTuple):
 
 def frames_of(source: str | Path | Dataset) -> list[Frame]:
     """Return the frames of one object, by the walker where it is certain of all that is wanted."""
-    found = None if isinstance(source, Dataset) else walk_file(source, WANTED)
-    values = None if found is None else _values(found)
-    if values is not None and "SharedFunctionalGroupsSequence" not in values:
-        return [Frame(str(source), None, values, _offset(found, values))]
+    found = values = None
+    if not isinstance(source, Dataset):
+        source = str(source)
+        with suppress(OSError, ValueError):
+            if (found := walk_file(source, WANTED)) is not None:
+                values = {
+                    key: _parsed(vr, found.values[tag]) for tag, (key, vr) in WANTED.items() if tag in found.values
+                }
+        if found is not None and values is not None and "SharedFunctionalGroupsSequence" not in values:
+            return [Frame(source, None, values, _offset(found, values))]
     header = source if isinstance(source, Dataset) else read_dataset(source, pixels=False)
-    source = source if isinstance(source, Dataset) else str(source)
     with refusing(header, "the header cannot be used"):
         values = {keyword: _python(header.get(keyword)) for keyword in KEYWORDS if keyword in header}
         if "PerFrameFunctionalGroupsSequence" not in header or values.get("Modality") == "SEG":
@@ -79,17 +85,9 @@ def _python(value: Any) -> Any:
     return () if isinstance(value, Dataset) else tuple(_python(each) for each in value)
 
 
-def _values(found: Found) -> dict[str, Any] | None:
-    """Return what the walker found as ``_python`` does, ``None`` if it is not certain."""
-    try:
-        return {keyword: _parsed(vr, found.values[tag]) for tag, (keyword, vr) in WANTED.items() if tag in found.values}
-    except ValueError:
-        return None
-
-
 @lru_cache(8192)  # from slice to slice most values are the same
 def _parsed(vr: str, raw: bytes) -> Any:
-    """Return a raw value: decimal and integer strings, 16 bit integers, text (PS3.5 table 6.2-1)."""
+    """Return a raw value as ``_python`` does (PS3.5 table 6.2-1)."""
     if vr == "SQ" or not raw:
         return () if vr == "SQ" else None
     if vr == "US":

@@ -7,7 +7,7 @@ their normal.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import isfinite
+from contextlib import suppress
 
 import numpy as np
 from scipy import ndimage
@@ -106,11 +106,14 @@ class Stack:
 
 def _column(frames: Sequence[Frame], keyword: str, size: int) -> np.ndarray:
     """Return an attribute of every frame, (frames, size); all must have it, whole and finite."""
-    column = [v if isinstance(v := frame.values.get(keyword), tuple) else (v,) for frame in frames]
-    for frame, numbers in zip(frames, column, strict=True):
-        if len(numbers) != size or not all(isinstance(n, (int, float)) and isfinite(n) for n in numbers):
-            raise DicomError(f"{frame.name}: expected {size} number(s) in {keyword}, found {numbers}.")
-    return np.array(column, float)
+    with suppress(TypeError, ValueError):
+        column = np.array([frame.values.get(keyword) for frame in frames], float).reshape(len(frames), size)
+        if np.isfinite(column).all():
+            return column
+    if len(frames) > 1:  # which one is it?
+        return np.concatenate([_column([frame], keyword, size) for frame in frames])
+    found = frames[0].values.get(keyword)
+    raise DicomError(f"{frames[0].name}: expected {size} number(s) in {keyword}, found {found}.")
 
 
 def _thickness(frames: Sequence[Frame]) -> float:

@@ -8,9 +8,9 @@ patient's left, y to the back, z to the head (LPS). File names and ``InstanceNum
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import highdicom as hd
 import numpy as np
@@ -25,11 +25,12 @@ from .frames import Frame, frames_of
 from .geometry import Stack
 from .pixels import read_pixels
 
+T = TypeVar("T")
 Source: TypeAlias = "str | Path | Sequence[str | Path] | Sequence[Dataset]"
 
 
 def read_headers(source: Source) -> list[Dataset]:
-    """Read the headers of DICOM files, without their pixels.
+    """Read the headers of DICOM files, without their pixels, in the order of the paths.
 
     Parameters
     ----------
@@ -37,17 +38,12 @@ def read_headers(source: Source) -> list[Dataset]:
         A folder (searched to its depth; what is no DICOM in it is left aside), a file, a list of files, or a list of
         datasets, which come back as they are.
 
-    Returns
-    -------
-    list of Dataset
-        In the order of the paths; each knows its ``filename``.
-
     Raises
     ------
     DicomError
         If there is no DICOM file, or a file cannot be read.
     """
-    headers = [item if isinstance(item, Dataset) else read_dataset(item, pixels=False) for item in _items(source)]
+    headers = list(_each(source, lambda item: item if isinstance(item, Dataset) else read_dataset(item, pixels=False)))
     if not headers:
         raise DicomError(f"Expected DICOM files in {source}, found none. Is the path right, and the data fetched?")
     return headers
@@ -91,42 +87,45 @@ def read_series(
     """
     if resample not in (None, "gaps", "tilt"):
         raise DicomError(f'Expected resample="gaps" or "tilt", not {resample!r}.')
-    frames = _one_series([frame for item in _items(source) for frame in frames_of(item)], series_uid)
+    frames = _one_series([frame for frames in _each(source, frames_of) for frame in frames], series_uid)
     if frames[0].values.get("Modality") == "SEG":
         return _segments(frames)
     stack = Stack(frames)
     stack.check(resample)
-    with refusing(Dataset(), "the volume cannot be read"):  # more memory than there is
+    try:
         array, affine = read_pixels(stack.frames, progress=progress), stack.affine()
         if resample and len(frames) > 1:
             array, affine = stack.straightened(array) if resample == "tilt" else stack.evened(array)
+    except MemoryError as error:
+        raise DicomError(f"{frames[0].name}, {len(frames)} slices: there is not enough memory for them.") from error
     reference = frames[0].values.get("FrameOfReferenceUID")
     return Volume(array, affine, coordinate_system="PATIENT", frame_of_reference_uid=reference)
 
 
-def _items(source: Source) -> Iterator[str | Path | Dataset]:
-    """Yield files or datasets; only a folder is forgiven a file that is no DICOM."""
-    if not isinstance(source, (str, Path)):
-        yield from source
-    elif Path(source).is_dir():
-        yield from filter(is_dicom, files_in(source))
-    else:
-        yield source
+def _each(source: Source, read: Callable[[Any], T]) -> Iterator[T]:
+    """Read files or datasets, one after the other; only a folder is forgiven a file that is no DICOM."""
+    folder = isinstance(source, (str, Path)) and Path(source).is_dir()
+    for item in files_in(source) if isinstance(source, (str, Path)) else source:
+        try:
+            yield read(item)
+        except DicomError:
+            if not folder or is_dicom(item):  # type: ignore[arg-type]
+                raise
 
 
 def _one_series(frames: Iterable[Frame], series_uid: str | None) -> list[Frame]:
     """Return the frames of the one series that is meant."""
-    series: dict[str, list[Frame]] = {}
+    images: dict[str, list[Frame]] = {}
     masks: dict[str, list[Frame]] = {}
     for frame in frames:
         uid, modality = frame.values.get("SeriesInstanceUID") or "", frame.values.get("Modality")
-        seg, placed = modality == "SEG", frame.values.get("ImagePositionPatient") and modality != "RTDOSE"
-        if (seg or placed) and series_uid in (None, uid):
-            (masks if seg else series).setdefault(uid, []).append(frame)
-    found = series or masks
+        placed = frame.values.get("ImagePositionPatient") and modality != "RTDOSE"
+        if series_uid in (None, uid) and (placed or modality == "SEG"):
+            (masks if modality == "SEG" else images).setdefault(uid, []).append(frame)
+    found = images or masks
     if not found:
         raise DicomError(
-            "Expected slices with ImagePositionPatient, found none" + (" of that series" if series_uid else "")
+            f"Expected slices with ImagePositionPatient, found none{' of that series' * bool(series_uid)}."
         )
     if len(found) > 1:
         listed = ", ".join(f"{uid} ({len(m)} × {m[0].values.get('Modality') or '?'})" for uid, m in found.items())

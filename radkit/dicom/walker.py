@@ -94,12 +94,11 @@ def _walk(data: bytes, wanted: Collection[int], whole: bool) -> Found:
         raise _Unsure  # letters where a length should be: it says implicit and is explicit
     while at < end:
         tag, vr, start, length = _element(data, at, implicit)
-        if tag <= last or tag >= ITEM:
-            raise _Unsure
-        if tag in PIXELS:
-            if tag != PIXEL_DATA or not (implicit or vr == b"OW" or vr == b"OB"):
+        if not last < tag < 0x7FE00008:
+            if tag == PIXEL_DATA and (implicit or vr in (b"OB", b"OW")):
+                return Found(syntax, values, start, None if length == UNDEFINED else length)
+            if tag <= last or tag in PIXELS or tag >= ITEM:
                 raise _Unsure
-            return Found(syntax, values, start, None if length == UNDEFINED else length)
         at = start + length if length != UNDEFINED else _end(data, tag, vr, start, implicit)
         if tag in wanted:
             if not implicit and vr not in _dictionary(tag):

@@ -13,10 +13,12 @@ import time
 from io import FileIO
 from pathlib import Path
 
+import imagecodecs
 import numpy as np
 import SimpleITK as sitk
 from highdicom import Volume
 from pydicom import dcmread
+from pydicom.encaps import encapsulate
 from scipy import ndimage
 
 import radkit as rk
@@ -47,9 +49,15 @@ def report(what, times):
 
 
 def simpleitk(files):
+    """The files in the order that SimpleITK is given: it sorts by position only where it is asked to, see below."""
     reader = sitk.ImageSeriesReader()
     reader.SetFileNames(files)
     return reader.Execute()
+
+
+def simpleitk_sorted(folder):
+    """What ``read_series`` does: find the files of a folder, sort them by position, read them."""
+    return simpleitk(sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder)))
 
 
 def floor(files, offsets):
@@ -71,11 +79,16 @@ def series(folder):
     return [str(path) for path in write_ct_series(volume, folder)]
 
 
-def compressed(files, folder, syntax):
+def compressed(files, folder, kind):
     folder.mkdir()
+    syntax = SYNTAXES[kind]
     for file in files:
         ds = dcmread(file)
-        ds.compress(syntax, generate_instance_uid=False, **({"encoding_plugin": "pylibjpeg"} if "90" in syntax else {}))
+        if kind == "jpegls":
+            ds.PixelData = encapsulate([imagecodecs.jpegls_encode(ds.pixel_array.astype(np.uint16))])
+            ds["PixelData"].VR, ds.file_meta.TransferSyntaxUID = "OB", syntax
+        else:
+            ds.compress(syntax, generate_instance_uid=False)
         ds.save_as(folder / Path(file).name)
     return [str(path) for path in sorted(folder.iterdir())]
 
@@ -111,12 +124,16 @@ with tempfile.TemporaryDirectory() as folder:
             report("uncompressed", medians(
                 radkit=lambda: rk.dicom.read_series(files),
                 SimpleITK=lambda: simpleitk(files),
-                floor=lambda: floor(files, offsets),
+                SimpleITK_sorted=lambda: simpleitk_sorted(plain),
+                floor=lambda offsets=offsets: floor(files, offsets),
             ))  # fmt: skip
         elif kind == "scan":
             scanning(files, Path(folder, "many"))
         elif kind == "memory":
             memory(plain)
         else:
-            packed = compressed(files, Path(folder, kind), SYNTAXES[kind])
-            report(kind, medians(radkit=lambda: rk.dicom.read_series(packed), SimpleITK=lambda: simpleitk(packed)))  # noqa: B023
+            packed = compressed(files, Path(folder, kind), kind)
+            report(kind, medians(
+                radkit=lambda packed=packed: rk.dicom.read_series(packed, progress=False),
+                SimpleITK=lambda packed=packed: simpleitk(packed),
+            ))  # fmt: skip
