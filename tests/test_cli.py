@@ -12,7 +12,19 @@ def radkit(*arguments):
 
 
 @pytest.mark.parametrize(
-    "command", [(), ("data",), ("data", "fetch"), ("data", "verify"), ("lab",), ("tour",), ("doctor",)]
+    "command",
+    [
+        (),
+        ("data",),
+        ("data", "fetch"),
+        ("data", "verify"),
+        ("tour",),
+        ("lab",),
+        ("scan",),
+        ("show",),
+        ("deid",),
+        ("doctor",),
+    ],
 )
 def test_every_command_explains_itself(command):
     answer = radkit(*command, "--help")
