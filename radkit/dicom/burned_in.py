@@ -25,7 +25,7 @@ SCREENS = ("Ultrasound", "Secondary Capture", "Angiographic", "Radiofluoroscopic
 MODALITIES = frozenset(("US", "IVUS", "SC", "XA", "RF", "XC", "ES", "GM", "OP", "OT", "DG", "HC"))
 # Measured on CT, MR and radiographs (tests/test_burned_in.py): a pixel that may be text; the mean over a region, its
 # length by its height, its height in pixels and its share of its box, that make the region text and not anatomy.
-LIKELY, SURE, LONGER, HIGHEST, FILLED = 0.3, 0.7, 1.5, 60, 0.6
+LIKELY, SURE, LONGER, HIGHEST, FILLED = 0.3, 0.75, 1.8, 45, 0.6
 SMALLEST, LARGEST, HUGE = 512, 1280, 5000  # pixels of the longer side that the detector is given, and is made from
 
 
@@ -87,13 +87,19 @@ def warning_in(header: Dataset) -> str:
 
 
 def black_out(dataset: Dataset, values: np.ndarray, boxes: Iterable[Box]) -> None:
-    """Set boxes of an object's decoded values to black in every frame, and make them its pixels, uncompressed."""
+    """Set boxes of an object's decoded values to black in every frame, and make them its pixels, uncompressed.
+
+    It looks again, up to three times, for what the text that is gone had outshone.
+    """
     values = values.copy()
     colour = values.ndim > 2 and values.shape[-1] == 3
     black = values.max() if dataset.PhotometricInterpretation == "MONOCHROME1" else 0 if colour else values.min()
-    for box in boxes:
-        rows, columns = slice(box.top, box.bottom), slice(box.left, box.right)
-        values[(..., rows, columns, slice(None)) if colour else (..., rows, columns)] = black
+    for _ in range(3):
+        for box in boxes:
+            rows, columns = slice(box.top, box.bottom), slice(box.left, box.right)
+            values[(..., rows, columns, slice(None)) if colour else (..., rows, columns)] = black
+        if not (boxes := find_text(values)):
+            break
     del dataset[0x00281100:0x00281300]  # the palette
     photometric = "RGB" if colour else dataset.PhotometricInterpretation
     bits = 8 * values.itemsize if colour else int(dataset.BitsStored)
@@ -131,7 +137,7 @@ def _boxes(frame: np.ndarray) -> list[Box]:
         inside = labels[place] == number
         short, long = sorted(inside.shape)
         if mean > SURE and 3 <= short <= HIGHEST and long >= max(8, LONGER * short) and inside.mean() >= FILLED:
-            margin = 0.6 * short + 2  # the model marks the middle of the letters
+            margin = 0.9 * short + 3  # the model marks the middle of the letters
             first = np.floor((np.array([side.start for side in place]) - margin) / scale).clip(0)
             last = np.ceil((np.array([side.stop for side in place]) + margin) / scale).clip(0, frame.shape)
             found.append(Box(*map(int, (*first, *last))))
