@@ -69,7 +69,8 @@ class Session:
     def wait(self, seconds: float = 240) -> None:
         """Wait until no cell is running or queued."""
         self.page.wait_for_function(f"() => !{PROMPTS}.some(p => p.includes('*'))", timeout=1000 * seconds)
-        self.report.errors += self.page.locator('[data-mime-type="application/vnd.jupyter.error"]').all_inner_texts()
+        red = self.page.locator('[data-mime-type="application/vnd.jupyter.stderr"]').all_inner_texts()
+        self.report.errors += [text for text in red if "Traceback (most recent call last)" in text]
 
     def prompts(self) -> list[str]:
         """Return the prompt of each code cell: "[*]:" while it waits or runs."""

@@ -287,10 +287,10 @@ def test_readme_picture_shows_notebook_00_on_generated_data(request):
 
 def check(path: Path, report) -> None:
     cells = [cell.source for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+    assert report.errors == []
     assert len(report.views) == sum(cell.count("rk.view.show(") for cell in cells)
     for view in report.views:
         assert all(len(np.unique(painted)) > 50 for painted in view.values())
-    assert report.errors == []
     assert report.outside == []
 
 
