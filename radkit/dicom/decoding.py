@@ -1,7 +1,8 @@
 """The stored values of a DICOM object, from every transfer syntax in use.
 
-pydicom decodes. JPEG and JPEG-LS, with the 12-bit and lossless processes of radiology, go to libjpeg-turbo and CharLS
-in imagecodecs as a plugin of pydicom's, so that ``pixel_array`` has them too. No memory is taken before the size that a
+pydicom decodes. JPEG (with the 12-bit and lossless processes of radiology), JPEG-LS and JPEG 2000 go to libjpeg-turbo,
+CharLS and OpenJPEG in imagecodecs, which leaves Python's lock while it works; it is a plugin of pydicom's, so that
+``pixel_array`` has them too. No memory is taken before the size that a
 header claims has been held against the bytes that there are.
 """
 
@@ -22,7 +23,10 @@ from pydicom.pixels.decoders.base import DecodeRunner
 
 from radkit.errors import DicomError
 
-DECODER_DEPENDENCIES = dict.fromkeys([*uid.JPEGTransferSyntaxes, *uid.JPEGLSTransferSyntaxes], ("imagecodecs",))
+JPEG_2000 = [uid.JPEG2000Lossless, uid.JPEG2000, uid.HTJ2KLossless, uid.HTJ2KLosslessRPCL, uid.HTJ2K]
+DECODER_DEPENDENCIES = dict.fromkeys(
+    [*uid.JPEGTransferSyntaxes, *uid.JPEGLSTransferSyntaxes, *JPEG_2000], ("imagecodecs",)
+)
 is_available = DECODER_DEPENDENCIES.__contains__  # which pydicom asks of a plugin
 PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 NEEDED = ("Rows", "Columns", "SamplesPerPixel", "BitsAllocated")
@@ -97,10 +101,12 @@ def _size_in(stream: bytes) -> tuple[int, ...] | None:
 
 
 def jpeg_frame(stream: bytes, runner: DecodeRunner) -> bytes:
-    """Decode a JPEG or JPEG-LS frame to its samples as coded; ``PhotometricInterpretation`` says what they mean."""
+    """Decode a frame to its samples as coded; ``PhotometricInterpretation`` says what they mean."""
     if runner.transfer_syntax in uid.JPEGLSTransferSyntaxes:
         # CharLS counts zero bits behind the end of a cut stream for seconds; at a marker it stops.
         values = imagecodecs.jpegls_decode(stream + b"\xff\xd9")
+    elif runner.transfer_syntax in JPEG_2000:
+        values = imagecodecs.jpeg2k_decode(stream)
     else:
         space = "RGB" if runner.samples_per_pixel == 3 else None  # the same in and out: no transform
         values = imagecodecs.jpeg8_decode(stream, colorspace=space, outcolorspace=space)
