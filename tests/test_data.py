@@ -88,12 +88,14 @@ def in_another_process(code: str) -> subprocess.Popen:
 def test_the_catalog_names_every_source_with_its_licence_and_checksums():
     sources = catalog()
     assert {*sources} == {
-        *("chest-ct", "chest-ct-lung1", "chest-ct-lung2", "chest-ct-aorta", "abdomen-ct-dicom", "chest-radiograph")
+        *("chest-ct", "chest-ct-lung1", "chest-ct-lung2", "chest-ct-aorta", "abdomen-ct-dicom", "chest-radiograph"),
+        "brain-mr-dicom",
     }
     for source in sources.values():
         assert all([source.title, source.shows, source.licence, source.attribution, source.files])
         assert source.version in source.archive
-    assert sum(path.startswith("series/") for path in sources["abdomen-ct-dicom"].files) == 20
+    for name in ("abdomen-ct-dicom", "brain-mr-dicom"):
+        assert sum(path.startswith("series/") for path in sources[name].files) == 20
 
 
 def test_fetch_unpacks_what_the_catalog_names_and_keeps_no_archive(index, capfd):

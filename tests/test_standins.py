@@ -135,6 +135,17 @@ def test_the_radiograph_is_valid_white_is_low_and_the_heart_is_on_the_viewers_ri
     assert heart[int(0.65 * columns)] < heart[int(0.30 * columns)]
 
 
+def test_the_brain_is_valid_and_oblique_as_the_real_one_and_its_lesion_is_in_front_on_the_left(errors_of):
+    fetched = rk.data.fetch("brain-mr-dicom", stand_in=True)
+    files = sorted(fetched.files["series"].iterdir())
+    assert len(files) == 20 and not [error for path in files for error in errors_of(path)]
+    brain = rk.data.read(fetched)
+    assert np.allclose(brain.affine[:3, 1] / brain.pixel_spacing[0], (0, 0.990960, 0.134158), atol=1e-5)
+    brightest = ndimage.gaussian_filter(brain.array.astype(float), 3).argmax()
+    x, y, z = brain.map_indices_to_reference(np.array([np.unravel_index(brightest, brain.shape)]))[0]
+    assert x > 20 and y < -10 and z > 15
+
+
 @pytest.mark.parametrize("name", list(catalog()))
 def test_whoever_opens_the_file_itself_is_told_too(name):
     fetched = rk.data.fetch(name, stand_in=True)
