@@ -289,7 +289,7 @@ class View {
     const narrow = room < 560 && !this.alone;
     const row = shown.map((plane) => plane.extent[0]).sort((a, b) => b - a).slice(0, narrow ? 2 : 3);
     const tallest = Math.max(...shown.map((plane) => plane.extent[1]));
-    const limit = Math.max(240, innerHeight * (shown.length === 1 ? 0.7 : 0.6)) / tallest;
+    const limit = Math.max(240, shown.length === 1 ? innerHeight - 340 : innerHeight * 0.6) / tallest;
     this.scale = Math.min((room - gap * (row.length - 1)) / row.reduce((a, b) => a + b), limit);
     for (const plane of this.planes) {
       plane.canvas.style.display = shown.includes(plane) ? "" : "none";
