@@ -133,17 +133,19 @@ def data() -> None:
 
 def source_names(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
     """Complete the name of a source."""
+    from ._assets import assets
     from .data import catalog
 
-    return [name for name in catalog() if name.startswith(incomplete)]
+    return [name for name in (*catalog(), *assets()) if name.startswith(incomplete)]
 
 
 @data.command("list")
 def list_sources() -> None:
-    """List the sources: what each shows, where it comes from, its licence."""
+    """List the sources, and what the program takes from others: what each shows, where it comes from, its licence."""
+    from ._assets import assets
     from .data import catalog
 
-    for source in catalog().values():
+    for source in (*catalog().values(), *assets().values()):
         click.secho(source.name, bold=True)
         click.echo(f"    {source.shows}\n    {source.package} {source.version} · {source.licence}")
 
@@ -151,13 +153,14 @@ def list_sources() -> None:
 @data.command("fetch")
 @click.argument("names", nargs=-1, shell_complete=source_names)
 def fetch_sources(names: tuple[str, ...]) -> None:
-    """Fetch NAMES (default: all of them) into the cache, checking every byte."""
+    """Fetch NAMES (default: all that `list` lists) into the cache, checking every byte."""
+    from ._assets import asset, assets
     from .data import catalog, fetch
 
     failed = 0
-    for name in names or catalog():
+    for name in names or (*catalog(), *assets()):
         try:
-            click.echo(f"{name}: {fetch(name, stand_in=False).folder}")
+            click.echo(f"{name}: {asset(name) if name in assets() else fetch(name, stand_in=False).folder}")
         except RadkitError as error:
             failed += 1
             click.secho(f"{name}: {error}", fg="red", err=True)
@@ -167,10 +170,11 @@ def fetch_sources(names: tuple[str, ...]) -> None:
 @data.command("verify")
 @click.argument("names", nargs=-1, shell_complete=source_names)
 def verify_sources(names: tuple[str, ...]) -> None:
-    """Compare what the cache holds of NAMES (default: all of them) with the catalog's checksums."""
-    from .data import catalog, verify
+    """Compare what the cache holds of NAMES (default: all that `list` lists) with the checksums promised."""
+    from . import _assets, data
 
-    wrong = {name: verify(name) for name in names or catalog()}
+    parts = _assets.assets()
+    wrong = {n: _assets.verify(parts[n]) if n in parts else data.verify(n) for n in names or (*data.catalog(), *parts)}
     for name, complaints in wrong.items():
         click.echo(f"{name}: {'; '.join(complaints) or 'as the catalog says'}")
     sys.exit(any(wrong.values()))

@@ -69,10 +69,11 @@ def archive() -> Finding:
 
 
 def data() -> Finding:
-    """Report which sources of the catalog are in the cache."""
-    from .data import catalog, verify
+    """Report which sources of the catalog, and which parts of the program, are in the cache."""
+    from ._assets import assets, verify
+    from .data import catalog
 
-    missing = [name for name in catalog() if verify(name)]
+    missing = [source.name for source in (*catalog().values(), *assets().values()) if verify(source)]
     text = f"not in the cache: {', '.join(missing)}; fetch with: radkit data fetch" if missing else "in the cache"
     return Finding("starter data", not missing, text, needed=False)
 

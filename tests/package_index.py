@@ -1,6 +1,7 @@
-"""A package index on loopback, holding two archives, that breaks off or waits where a test wants it to."""
+"""A package index on loopback, pip's and npm's, that breaks off or waits where a test wants it to."""
 
 import io
+import json
 import tarfile
 import threading
 import zipfile
@@ -39,6 +40,14 @@ class Page(BaseHTTPRequestHandler):
         if self.path == "/simple/made-up/":
             links = "".join(f'<a href="../../files/{name}#sha256=0">{name}</a>' for name in self.server.archives)
             return self.answer(200, f"<!DOCTYPE html><html><body>{links}</body></html>".encode())
+        if self.path == "/made-up":
+            url = self.server.url.replace("/simple", "/files/")
+            of_npm = [name for name in self.server.archives if name.endswith(".tgz")]
+            versions = {
+                name[8:-4]: {"name": "made-up", "version": name[8:-4], "dist": {"tarball": url + name}}
+                for name in of_npm
+            }
+            return self.answer(200, json.dumps({"name": "made-up", "versions": versions, "dist-tags": {}}).encode())
         if self.path.startswith("/files/") and name in self.server.archives:
             start = int(asked.removeprefix("bytes=").rstrip("-")) if asked and self.server.ranges else 0
             return self.answer(206 if start else 200, self.server.archives[name][start:], slowly=True)
@@ -72,14 +81,14 @@ def wheel() -> bytes:
     return buffer.getvalue()
 
 
-def sdist() -> bytes:
+def sdist(folder: str = "made_up-1.0") -> bytes:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
         for name, content in {"a/1": b"one", "a/2": b"two", "b.nrrd": b"three"}.items():
-            info = tarfile.TarInfo(f"made_up-1.0/{name}")
+            info = tarfile.TarInfo(f"{folder}/{name}")
             info.size = len(content)
             archive.addfile(info, io.BytesIO(content))
-        link = tarfile.TarInfo("made_up-1.0/link.txt")
+        link = tarfile.TarInfo(f"{folder}/link.txt")
         link.type, link.linkname = tarfile.SYMTYPE, "/etc/hostname"
         archive.addfile(link)
     return buffer.getvalue()

@@ -7,8 +7,9 @@ from pathlib import Path
 from radkit.errors import SourceUnreachable
 
 from .sources import ROOT, Source, find, read_sources
-from .store import ensure
+from .store import ensure, verify
 
+__all__ = ["asset", "assets", "verify"]
 TABLE = ROOT / "data" / "assets.yaml"
 
 
@@ -20,12 +21,7 @@ def assets() -> dict[str, Source]:
 def asset(name: str, *, progress: bool = True) -> Path:
     """Return the folder that holds a part, fetched if it is not in the cache, each file with the sha256 promised.
 
-    Parameters
-    ----------
-    name
-        "text-detector" (``det.onnx``) or "itk-vtk-viewer".
-    progress
-        Show what is being downloaded.
+    There are "text-detector" (``det.onnx``) and "itk-vtk-viewer" (``itkVtkViewer.js``).
 
     Raises
     ------

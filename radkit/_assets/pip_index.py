@@ -23,12 +23,7 @@ def bring(source: Source, part: Path, *, progress: bool = True) -> Path:
     """Return the archive of ``source``: in place if the index is a folder, else downloaded to ``part``.
 
     What an earlier try left in ``part`` is kept and completed (RFC 9110, section 14: range requests). The bytes are
-    not checked here.
-
-    Raises
-    ------
-    SourceUnreachable
-        If no index answers, none holds the file, or the connection breaks; the message says which, without advice.
+    not checked here. A message of SourceUnreachable is without advice.
     """
     options = _pip_options()
     with requests.Session() as session:

@@ -55,24 +55,17 @@ class Source:
 
     @property
     def by_npm(self) -> bool:
-        """Whether npm's registry has it, whose archives alone end in ``.tgz``; else it is on pip's index."""
+        """Whether it is on npm's registry, whose archives alone end in ``.tgz``; else it is on pip's index."""
         return self.archive.endswith(".tgz")
 
     @property
     def remedy(self) -> str:
         """What to do where its index cannot be reached."""
-        setting = "NPM_CONFIG_REGISTRY" if self.by_npm else "PIP_INDEX_URL"
-        return f"Name an index that this machine reaches in {setting}"
+        return f"Name an index that this machine reaches in {'NPM_CONFIG_REGISTRY' if self.by_npm else 'PIP_INDEX_URL'}"
 
 
 def read_sources(path: Path) -> dict[str, Source]:
-    """Read a list of sources, each by its name, in the order of the file.
-
-    Raises
-    ------
-    DataError
-        If the file is no YAML, or an entry lacks something; the message names the entry and the field.
-    """
+    """Read a list of sources, in the order of the file; a DataError names the entry and the field that is wrong."""
     try:
         entries = yaml.safe_load(path.read_text(encoding="utf-8"))
     except yaml.YAMLError as error:

@@ -24,15 +24,7 @@ def ensure(source: Source, known: Iterable[Source], *, progress: bool = True) ->
     """Return the folder of a source in the cache, with its files as promised; fetch its archive if one is not.
 
     What else of ``known`` comes in the same archive is unpacked along with it, so that the archive need not be kept.
-
-    Raises
-    ------
-    ChecksumError
-        If what the index sent is not what the source promises; it is deleted.
-    SourceUnreachable
-        If no index answers or holds it; the message says which, without advice.
-    DataError
-        If the archive lacks a file, or the cache cannot be written (disk full).
+    A message of SourceUnreachable is without advice.
     """
     if verify(source):
         part = cache_folder() / "downloads" / f"{source.archive}.part"
@@ -50,9 +42,11 @@ def verify(source: Source) -> list[str]:
     wrong = []
     for path, (_, promised) in source.files.items():
         if not (folder / path).is_file():
-            wrong.append(f"{path} is missing; fetch({source.name!r}) brings it")
+            wrong.append(f"{path} is missing; radkit data fetch {source.name} brings it")
         elif (found := _sha256(folder / path)) != promised:
-            wrong.append(f"{path} was changed ({_differ(found, promised)}); fetch({source.name!r}) replaces it")
+            wrong.append(
+                f"{path} was changed ({_differ(found, promised)}); radkit data fetch {source.name} replaces it"
+            )
     return wrong
 
 
