@@ -16,7 +16,7 @@ from radkit.errors import DicomError
 
 from .frames import Frame
 
-TOLERANCE = 0.01  # of the slice spacing, for each slice: scanners round positions to a few digits
+TOLERANCE = 0.02  # of the slice spacing, for each gap: positions come rounded, some to a tenth of a millimetre
 SIDEWAYS = 0.1  # of a pixel, from the first slice to any other
 SAME = {"ImageOrientationPatient": 6, "PixelSpacing": 2, "Rows": 1, "Columns": 1}
 

@@ -93,7 +93,11 @@ def _walk(data: bytes, wanted: Collection[int], whole: bool) -> Found:
     if implicit and data[at + 4 : at + 6].isalpha():
         raise _Unsure  # letters where a length should be: it says implicit and is explicit
     while at < end:
-        tag, vr, start, length = _element(data, at, implicit)
+        group, element, vr, length = EXPLICIT(data, at)
+        if vr in SHORT and not implicit:  # nearly every element, and a call would cost more than the step
+            tag, start = group << 16 | element, at + 8
+        else:
+            tag, vr, start, length = _element(data, at, implicit)
         if not last < tag < 0x7FE00008:
             if tag == PIXEL_DATA and (implicit or vr in (b"OB", b"OW")):
                 return Found(syntax, values, start, None if length == UNDEFINED else length)
