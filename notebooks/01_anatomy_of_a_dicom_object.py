@@ -11,7 +11,7 @@
 # 4. explain why one picture can be stored in many ways, and which of them cost you Hounsfield units;
 # 5. tell when a header lies about black and white, about left and right, or about size.
 #
-# **Minutes:** 30 to read, predict and look; the computer needs half of one.
+# **Minutes:** 30 to read, predict and look; one for the computer.
 #
 # *Nothing here is for clinical use.*
 
@@ -36,7 +36,7 @@ import pydicom
 
 import radkit as rk
 
-plt.rcParams["axes.titlesize"] = 15
+plt.rcParams.update({"font.size": 14, "axes.titlesize": 16})
 story = rk.data.story(stand_in=stand_in)  # the CT
 outside = rk.data.fetch("abdomen-ct-dicom", stand_in=stand_in)  # the CT from outside
 film = rk.data.fetch("chest-radiograph", stand_in=stand_in)
@@ -62,8 +62,7 @@ for at in range(0, 132, 16):
 # %% [markdown]
 # **Four.** They are the letters `DICM`, and they alone tell a program that this is DICOM: the file's name does not
 # matter, and neither does an ending such as `.dcm`. The 128 bytes before them mean nothing to DICOM. They are left free
-# so that a file can be two things at once, for instance a DICOM object and a TIFF picture, which digital pathology can
-# make use of.
+# so that a file can be two things at once: a DICOM object and a TIFF picture in digital pathology, for instance.
 #
 # ## 2 · Data elements: tag, VR, length, value
 #
@@ -87,7 +86,7 @@ def read_element(data, at):
     group, element, vr, length = unpack_from("<HH2sH", data, at)
     if group == 0xFFFE:  # an item of a sequence, see below: no VR, four bytes of length
         return (group, element), "--", at + 8, unpack_from("<I", data, at + 4)[0]
-    if vr in (b"OB", b"OW", b"SQ", b"UN", b"UT"):  # may be long: two bytes of nothing, then four of length
+    if vr in (b"OB", b"OW", b"SQ", b"UN", b"UT"):  # these, and a few more: two bytes of nothing, four of length
         return (group, element), vr.decode(), at + 12, unpack_from("<I", data, at + 8)[0]
     return (group, element), vr.decode(), at + 8, length
 
@@ -184,7 +183,10 @@ while at < end:
     at = start if inside else start + length
 
 # %% [markdown]
-# `(FFFE,E000)` is the mark of an item. Now the whole header. The box searches it: try `dose`, `kernel` or `private`.
+# `(FFFE,E000)` is the mark of an item. Elsewhere it can be harder: a sequence may leave its length open and end at a
+# mark, and in *implicit* VR the two letters are left out, so that the reader must know them by the tag.
+#
+# Now the whole header. The box searches it: try `dose`, `kernel` or `private`.
 
 # %%
 rk.dicom.inspect(other)
@@ -208,7 +210,8 @@ for creator in ("SIEMENS MR HEADER", "SIEMENS MED SMS USG S2000", "GEMS_PETD_01"
 #
 # A UID is a number that no one else in the world uses: digits and dots, no more than 64 of them (PS3.5, 9). Names,
 # dates and folders play no part in what belongs together: **below the patient's number, an archive goes by UIDs alone.**
-# Here is what they make of the CD.
+# Here is what they make of the CD. (The frame of reference is the scanner's coordinate system. To the standard it is no
+# level of its own; it is drawn above the series because several of them can share it.)
 
 # %%
 from collections import Counter
@@ -230,11 +233,17 @@ def tree(headers):
 tree(headers + rk.dicom.read_headers(outside.files["series"]) + rk.dicom.read_headers(film.files["image"]))
 
 # %% [markdown]
-# *Before you read on: which of the three may you show at the tumour board as this patient's?*
-#
-# On the real CD, **one**. The radiograph has another patient's number: it is not his. CDs do carry the wrong patient. In
-# the CT from outside, somebody who blanked the name blanked the UIDs as well. The standard requires them; without them no
-# archive can say where it belongs. (Stand-ins are all drawn from one body, and have all their UIDs.)
+# *Before you read on: which of the three may you show at the tumour board as this patient's?* Another number alone proves
+# nothing, for every hospital gives its own. What else does the radiograph say of its patient?
+
+# %%
+rk.dicom.inspect(film.files["image"], search="patient")
+
+# %% [markdown]
+# On the real CD, **one**: the 65-year-old man's. The radiograph has another name and another date of birth, and is a
+# woman's; CDs do carry the wrong patient. In the CT from outside, somebody who blanked the name blanked the UIDs as well.
+# The standard requires them; without them no archive can say where it belongs. (Stand-ins are all drawn from one body,
+# under one name, and have all their UIDs.)
 #
 # `radkit` scans a whole CD or folder and says in words what is wrong with it. Here, the CT from outside:
 
@@ -268,7 +277,7 @@ tree(headers)
 # Back to the CT. The last element is `PixelData`, (7FE0,0010): the rows from top to bottom, two bytes a pixel. They are
 # not yet Hounsfield units: `RescaleSlope` and `RescaleIntercept` make them so (PS3.3, C.11.1).
 #
-# *Predict: this pixel lies in the nodule. What would a program take it for, that forgets the two tags?*
+# *Predict: this pixel lies in the nodule. What would a program that forgets the two tags take it for?*
 
 # %%
 data = file.read_bytes()
@@ -364,8 +373,7 @@ figure, axes = plt.subplots(1, 2, figsize=(13, 6.8), layout="constrained")
 figure.suptitle(film.title)
 for axis, picture, name in zip(axes, (naive, image.shown()), "AB", strict=True):
     axis.imshow(picture, cmap="gray")
-    axis.set_title(name)
-    axis.set_axis_off()
+    axis.set(title=name, xticks=[], yticks=[])
 
 # %% [markdown]
 # **Air is dark, bone and masses are bright: B.** (Many like to press the invert key while looking for a rib fracture. But
@@ -448,9 +456,9 @@ for axis, name, by in zip(axes, ("first CT", "follow-up"), (1, 2), strict=True):
     axis.plot(ends[:, 1] / by, ends[:, 0] / by, "+-", color="#D55E00", markersize=14)
 
 # %% [markdown]
-# "Half as large: partial response." By RECIST a decrease of 30 % is enough for that. But look again: every vessel is
-# where it was. It *is* the same image. An export left out every other row and column, to save space, and did not correct
-# `PixelSpacing`. Nothing happened to the patient.
+# "Half as large: partial response." By RECIST a decrease of 30 % in the sum of diameters is enough for that. But look
+# again: every vessel is where it was. It *is* the same image. An export left out every other row and column, to save
+# space, and did not correct `PixelSpacing`. Nothing happened to the patient.
 #
 # How could you have known? Measure something else:
 
@@ -475,6 +483,8 @@ print(f"the body at this height: {body * spacing:.0f} mm wide, and in the follow
 #
 # ## Try next
 #
+# - The exercise that belongs to this notebook: [exercise 01](../exercises/01_anatomy_ex.ipynb). Then
+#   [notebook 02](02_from_slices_to_a_volume.ipynb), from slices to a volume.
 # - In a new cell: `rk.dicom.inspect(story.files[0], search="patient")`. The column "Basic Profile" is what
 #   de-identification does with each (notebook 03).
 # - In step 9, change `[0x0020, 0x0037].value[0]` to `[0x0020, 0x0032].value[0]`. What does the picture show now, and what

@@ -8,7 +8,7 @@
 # 1. name what a DICOM header gives away beyond the name;
 # 2. find a person in a study that someone has "anonymised" by hand;
 # 3. de-identify a study by the standard's profile, choose among its options, and read its report;
-# 4. prove that nothing is left, instead of hoping so;
+# 4. prove that nothing you know of is left, instead of hoping so;
 # 5. say what no profile can remove.
 #
 # **Minutes:** 30 to read, predict and look; one for the computer.
@@ -82,16 +82,19 @@ planted = [*words.values(), "LETTERWRITER", "TECHNICIAN TINA", image.StudyInstan
 
 # %% [markdown]
 # *Predict: how many elements of this header help to identify the patient?* The standard has a list: Table E.1-1 of DICOM
-# PS3.15. In the table below they are marked. Type `physician` into its search box, then `UID`, then `date`.
+# PS3.15. What is on it has a word in the column "Basic Profile" below, of which more in step 4. Type `physician` into the
+# search box, then `UID`, then `date`.
 
 # %%
-rk.dicom.inspect(hospital / "CT0037.dcm")
+tags = rk.dicom.inspect(hospital / "CT0037.dcm")
+print(f"{sum(tag.identifying != '' for tag in tags.rows)} of {len(tags.rows)} elements are on the list")
+tags
 
 # %% [markdown]
 # ## 2 · "Take the names out"
 #
-# This is how it is done on many evenings, with [pydicom](https://pydicom.github.io): blank what one thinks of, drop the private
-# elements, save.
+# This is how it is often done, with [pydicom](https://pydicom.github.io): blank what one thinks of, drop the private elements,
+# save.
 
 # %%
 by_hand = Path(work.name, "by_hand")
@@ -104,7 +107,7 @@ for path in sorted(hospital.iterdir()):
     image.save_as(by_hand / path.name)
 
 # %% [markdown]
-# **Predict: how many of the planted words are still in there?** We look for their letters in the bytes of the file, not in the
+# *Predict: how many of the planted words are still in there?* We look for their letters in the bytes of the file, not in the
 # tags that we happen to think of:
 
 # %%
@@ -120,8 +123,8 @@ for word in left_in(by_hand):
 # %% [markdown]
 # ## 3 · Find her
 #
-# Suppose even these were gone. What remains is what nobody thinks of as a name: **date, time, scanner, age, sex.** Someone in
-# the hospital, or a friend who sat in the waiting room, knows the day's list:
+# Suppose that names, remarks and numbers had been caught, too. What remains is what nobody thinks of as a name: **the day,
+# the scanner, age and sex.** Someone in the hospital, or who sat in the waiting room, knows the day's list:
 
 # %%
 worklist = [
@@ -140,12 +143,12 @@ for clue, (place, value) in clues.items():
 print("It was", people[0][-1], "at", people[0][0])
 
 # %% [markdown]
-# Three harmless entries, one person. Nobody needed a name.
+# Four harmless entries, one person. Nobody needed a name.
 #
 # ## 4 · By the standard
 #
-# The **Basic Application Level Confidentiality Profile** (PS3.15, Annex E) says for each of some six hundred elements what is to be done:
-# remove it, empty it, put a dummy in its place, replace a UID by another one, the same wherever it occurs. It holds inside
+# The **Basic Application Level Confidentiality Profile** (PS3.15, Annex E) says for each of more than six hundred elements what is to
+# be done: remove it, empty it, put a dummy in its place, replace a UID by another one, the same wherever it occurs. It holds inside
 # sequences too, and for private elements. Dates go; whoever needs them chooses an *option* by name.
 
 # %%
@@ -154,13 +157,16 @@ report = rk.dicom.deidentify(hospital, out)
 report
 
 # %% [markdown]
-# **Predict: what is left now?**
+# *Predict: what is left now?*
 
 # %%
 print("planted words left:", left_in(out))
 rk.dicom.compare(sorted(hospital.iterdir())[0], sorted(out.rglob("*.dcm"))[0])
 
 # %% [markdown]
+# An empty list: of the words that we know of, none is in any byte. (It proves no more than that. So the more you plant, the
+# more it is worth.)
+#
 # Is it still a study that one can work with? The voxels must be the same, and the series must hang together under its new UIDs.
 
 # %%
@@ -204,7 +210,11 @@ print(f"{np.sum(count == 1):,} of 10,000 have intervals that no one else has")
 
 # %% [markdown]
 # Whoever knows *when* somebody was scanned (from invoices, a calendar, a post in a social network) recognises the pattern, though
-# every date is wrong. So keep the intervals only where the question needs them.
+# every date is wrong. (Real follow-ups come after three or six months, which makes it harder; a fourth scan makes it easier.)
+# So keep the intervals only where the question needs them.
+#
+# Both studies went through in one run, and then the offset and all new numbers were forgotten. For the study that comes next
+# year, give each run the same `secret="…"` and keep it apart. Whoever has it can lead the numbers back.
 #
 # ## 6 · What stands in the pixels
 #
@@ -216,7 +226,7 @@ from PIL import Image, ImageDraw
 
 capture = pydicom.dcmread(hospital / "CT0037.dcm")
 grey = Image.fromarray(rk.dicom.read_image(hospital / "CT0037.dcm").shown(window=(50, 400)))
-ImageDraw.Draw(grey).text((12, 12), "EXAMPLE, ANNA MARIA\n*17.04.1953  4711-0815", fill=255, font_size=18)
+ImageDraw.Draw(grey).text((12, 12), "EXAMPLE, ANNA MARIA\n*17.04.1953  4711-0815", fill=255, font_size=18, spacing=14)
 capture.SOPClassUID = capture.file_meta.MediaStorageSOPClassUID = pydicom.uid.SecondaryCaptureImageStorage
 capture.Modality, capture.ConversionType = "OT", "WSD"
 capture.BitsAllocated, capture.BitsStored, capture.HighBit, capture.PixelRepresentation = 8, 8, 7, 0
@@ -231,6 +241,7 @@ capture.save_as(screenshots / "capture.dcm")
 picture = rk.dicom.read_image(screenshots / "capture.dcm").shown()
 plt.figure(figsize=(7, 7))
 plt.imshow(picture, cmap="gray")
+plt.title(story.title)
 for top, left, bottom, right in rk.dicom.find_text(screenshots / "capture.dcm"):
     plt.plot([left, right, right, left, left], [top, top, bottom, bottom, top], color="#E69F00", linewidth=3)
 plt.axis("off")
@@ -238,16 +249,18 @@ plt.show()
 
 # %% [markdown]
 # A small network finds the text. `deidentify` looks at the pixels too, and **refuses** such a picture unless it is told to mask it:
-# a screenshot that slips through is worse than one that is missing.
+# a screenshot that slips through is worse than one that is missing. (Of a series whose headers warn of nothing it looks at one
+# image in ten, and at all of them once one shows text. Told to mask, it looks at every image.)
 
 # %%
 refused = rk.dicom.deidentify(screenshots, Path(work.name, "refused"))
 masked = rk.dicom.deidentify(screenshots, Path(work.name, "masked"), burned_in="mask")
-print(refused)
+print("left out:", *refused.left_out.values())
+print("told to mask, with text blacked out:", masked.pixels["text blacked out"])
 
 # %%
 (path,) = Path(work.name, "masked").rglob("*.dcm")
-rk.view.show(path, title="masked")
+rk.view.show(path, title=f"Masked · {story.title}")
 
 # %% [markdown]
 # Look closely before you send it: the network finds most text, not all, and it does not know a tattoo, a ring with an
@@ -267,36 +280,39 @@ print(f"{len(left)} elements of the list still hold a value; {len(private)} of t
 print(", ".join(sorted({tag.keyword for tag in left if tag not in private})))
 
 # %% [markdown]
-# Neither name nor number of the patient is among them. Each of the others is harmless by itself, like the three entries of
-# step 3. **We stop here.** To follow such a trail to a person would be wrong, and in many countries an offence: the point is
-# that *you* look before you send.
+# Neither name nor number of the patient is among them. But an address of the hospital is, the scanner, the day and the minute,
+# and a UID under which the hospital's archive may know the image: together, like the four entries of step 3. **We stop here.**
+# To follow such a trail to a person would be wrong, and in some countries an offence: the point is that *you* look before you
+# send. (Of a stand-in everything is listed; it is nobody's.)
 #
 # ## 8 · What no profile can remove
 #
-# - **The face.** From a head CT or MR a face can be rendered. A photo search found the right person for 70 of 84 volunteers (83 %) from
-#   their brain MR (Schwarz 2019). Defacing helps, and can spoil what one wants to measure.
+# - **The face.** From a head CT or MR a face can be rendered. Among the photographs of 84 volunteers, face recognition chose the
+#   right one for 70 of them (83 %), from their brain MR alone (Schwarz 2019). Defacing helps, and can spoil what one wants to measure.
 # - **The rare.** A rare disease, a rare implant, a very old patient, a famous accident: the content is the identifier.
 # - **Free text.** The option *Clean Descriptors* keeps what can be kept; only a person can judge what a sentence gives away.
 # - **The other data.** Each table that is published later can be joined with yours. De-identified is a promise about today.
 #
 # So beside the profile it takes a contract, as few data as the question needs, and somebody who answers for it.
-
-# %%
-work.cleanup()
-
-# %% [markdown]
+#
+# The law has words of its own. In the European Union, data that a key can lead back to a person are *pseudonymised*, and to
+# whoever holds the key they are personal data; *anonymous* are only those that nobody can lead back by means reasonably likely to
+# be used (GDPR, Art. 4(5) and recital 26). In the United States, Safe Harbor names eighteen kinds of identifiers, among them every
+# date but the year; who keeps more, moved dates for instance, usually asks for an expert's determination (HIPAA, 45 CFR 164.514(b)).
+#
 # ## Recap
 #
-# - Names are a small part of what identifies. Date, device, age and sex found the singer.
+# - Names are a small part of what identifies. Day, scanner, age and sex found the singer.
 # - The profile acts on every element, nested and private ones too, and keeps the study together under new UIDs.
 # - Options keep what a question needs (intervals, patient characteristics, device). Choose as few as possible, by name.
 # - Text in the pixels needs eyes: a detector first, yours after.
-# - Proof beats trust: look for the planted words in the bytes.
+# - Proof beats trust: plant words, and look for them in the bytes.
 #
 # ## Try next
 #
-# - The exercise that belongs to this notebook: `exercises/03_deidentify_ex.ipynb`.
-# - Run step 4 again with `options=["retain-patient-characteristics", "retain-device-identity"]`. Could you still find the singer?
+# - The exercise that belongs to this notebook: [exercise 03](../exercises/03_deidentify_ex.ipynb).
+# - In step 4 add `options=["retain-patient-characteristics", "retain-device-identity"]` and choose *Run ▸ Restart Kernel and Run
+#   All Cells*. What is kept now? Could you still find the singer, without the day?
 # - On a folder of your own: `radkit deid IN OUT` in a terminal. Nothing leaves your machine, and IN is not touched.
 #
 # ## Sources
