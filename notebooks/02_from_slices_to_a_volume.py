@@ -168,13 +168,15 @@ print(f"read as RAS it would lie at LPS {flipped.round(1)} mm: {abs(by_hand - fl
 # half a turn, so the chest still looks like a chest. **The letters at the border of the picture are computed from the affine:
 # believe them, not the look.**
 #
-# Slices need not be axial. This brain MR was tilted to follow the anatomy, as is usual. Look at the letters: `LH`, say, means
-# "mostly to the left, a little to the head".
+# Slices need not lie straight across the body. This brain MR was tilted to follow the anatomy, as is usual, and the angle stands
+# in its `ImageOrientationPatient`. A voxel that is one slice higher lies a little further to the front, too: a program that takes
+# "slice" for "z" misplaces everything in it. Note also how coarse it is from slice to slice.
 
 # %%
 mr_source = rk.data.fetch("brain-mr-dicom", stand_in=stand_in)
 mr = rk.dicom.read_series(mr_source.files["series"])
-print(mr.affine.round(2))
+normal = mr.affine[:3, 0] / mr.spacing[0]
+print(f"one slice up is {mr.affine[:3, 0].round(2)} mm: tilted by {np.degrees(np.arccos(normal[2])):.0f} degrees")
 rk.view.show(mr, title=mr_source.title, modality="MR")
 
 # %% [markdown]
