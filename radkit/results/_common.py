@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import datetime
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
-from highdicom import Volume
 from pydicom import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
@@ -108,20 +108,23 @@ def _made(image: Dataset) -> datetime.datetime:
     return datetime.datetime(1900, 1, 1)
 
 
-def misplaced(grid: Volume, images: list[Dataset]) -> Iterator[str]:
-    """Say where the grid of a mask and the slices of its source differ by more than 0.001 mm (nothing: it fits)."""
+def misplaced(
+    images: list[Dataset], uid: str | None, size: Sequence[int], spacing: Sequence[float], cosines: Any, corners: Any
+) -> Iterator[str]:
+    """Say where a result and its images differ by more than 0.001 mm (nothing: it fits).
+
+    Of the result: its frame of reference, rows and columns, mm of a pixel, and each slice's corner in LPS mm.
+    """
     first = images[0]
-    if grid.frame_of_reference_uid not in (None, first.FrameOfReferenceUID):
-        yield "it lies in another frame of reference than its source"
-    if grid.spatial_shape[1:] != (first.Rows, first.Columns):
-        yield f"its slices are {grid.spatial_shape[1:]} voxels, those of the source {(first.Rows, first.Columns)}"
-    if not np.allclose(grid.pixel_spacing, first.PixelSpacing, atol=TOLERANCE_MM, rtol=0):
-        yield f"its pixels measure {grid.pixel_spacing} mm, those of the source {list(first.PixelSpacing)} mm"
-    cosines = [*grid.unit_vectors()[2], *grid.unit_vectors()[1]]
+    if uid not in (None, first.FrameOfReferenceUID):
+        yield "it lies in another frame of reference"
+    if tuple(size) != (first.Rows, first.Columns):
+        yield f"its slices are {tuple(size)} voxels, the images {(first.Rows, first.Columns)}"
+    if not np.allclose(spacing, first.PixelSpacing, atol=TOLERANCE_MM, rtol=0):
+        yield f"its pixels measure {list(spacing)} mm, those of the images {list(first.PixelSpacing)} mm"
     if not np.allclose(cosines, first.ImageOrientationPatient, atol=1e-4, rtol=0):
-        yield f"its rows and columns run along {np.round(cosines, 3).tolist()}, unlike those of the source"
-    corners = grid.map_indices_to_reference(np.array([[k, 0, 0] for k in range(grid.spatial_shape[0])]))
+        yield f"it is turned or mirrored, its rows and columns run along {np.round(cosines, 3).tolist()}"
     there = np.array([image.ImagePositionPatient for image in images], float)
-    off = np.linalg.norm(corners[:, None] - there[None], axis=-1).min(axis=1)
-    if (count := int((off > TOLERANCE_MM).sum())) > 0:
-        yield f"{count} of its {len(off)} slices lie up to {off.max():.3f} mm away from every slice of the source"
+    off = np.linalg.norm(np.array(corners, float)[:, None] - there, axis=-1).min(axis=1)
+    if count := int((off > TOLERANCE_MM).sum()):
+        yield f"{count} of its {len(off)} slices lie up to {off.max():.3f} mm away from every image"

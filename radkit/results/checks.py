@@ -10,7 +10,7 @@ from pydicom.uid import SegmentationStorage
 
 from ..dicom.series import Source
 from ..errors import ResultError
-from ._common import TOLERANCE_MM, source_slices
+from ._common import TOLERANCE_MM, misplaced, source_slices
 
 # The unit (UCUM) of volume, long axis, short axis and diameter, by their codes in SNOMED CT.
 UNITS = {"118565006": "mm3", "103339001": "mm", "103340004": "mm", "81827009": "mm"}
@@ -68,28 +68,17 @@ def _shared(result: Dataset, images: list[Dataset]) -> Iterator[str]:
 
 
 def _segmentation(segmentation: Dataset, images: list[Dataset]) -> Iterator[str]:
-    """Same frame of reference, every frame on a slice of the source, the same pixels, an image named for each frame."""
-    first, shared = images[0], segmentation.SharedFunctionalGroupsSequence[0]
-    if segmentation.get("FrameOfReferenceUID") != first.FrameOfReferenceUID:
-        yield "lies in another frame of reference than its images"
-    if (segmentation.Rows, segmentation.Columns) != (first.Rows, first.Columns):
-        yield f"has frames of {segmentation.Rows} × {segmentation.Columns}, its images {first.Rows} × {first.Columns}"
+    """Every frame on a slice of the source, the same pixels, an image named for each frame."""
+    shared, frames = segmentation.SharedFunctionalGroupsSequence[0], segmentation.PerFrameFunctionalGroupsSequence
+    uid, size = segmentation.get("FrameOfReferenceUID", ""), (segmentation.Rows, segmentation.Columns)
     spacing = shared.PixelMeasuresSequence[0].PixelSpacing
-    if not np.allclose(spacing, first.PixelSpacing, rtol=0, atol=TOLERANCE_MM):
-        yield f"has pixels of {list(spacing)} mm, its images {list(first.PixelSpacing)} mm"
     cosines = shared.PlaneOrientationSequence[0].ImageOrientationPatient
-    if not np.allclose(cosines, first.ImageOrientationPatient, rtol=0, atol=1e-4):
-        yield "is turned or mirrored against its images (ImageOrientationPatient)"
-    frames = segmentation.PerFrameFunctionalGroupsSequence
-    corners = np.array([frame.PlanePositionSequence[0].ImagePositionPatient for frame in frames], float)
-    slices = np.array([image.ImagePositionPatient for image in images], float)
-    distance = np.linalg.norm(corners[:, None] - slices[None], axis=-1)
-    if (off := distance.min(axis=1)).max() > TOLERANCE_MM:
-        count = int((off > TOLERANCE_MM).sum())
-        yield f"has {count} of {len(off)} frames up to {off.max():.3f} mm away from every image"
-    elif any(
-        _drawn_on(frame) != images[k].SOPInstanceUID for frame, k in zip(frames, distance.argmin(axis=1), strict=True)
-    ):
+    corners = [frame.PlanePositionSequence[0].ImagePositionPatient for frame in frames]
+    defects = list(misplaced(images, uid, size, spacing, cosines, corners))
+    yield from (f"does not fit its images: {defect}" for defect in defects)
+    place = {image.SOPInstanceUID: image.ImagePositionPatient for image in images}
+    named = [place.get(_drawn_on(frame), [np.inf] * 3) for frame in frames]
+    if not defects and not np.allclose(named, corners, rtol=0, atol=TOLERANCE_MM):
         yield "has frames that do not name the image they lie on"
 
 

@@ -69,8 +69,10 @@ def write_segmentation(
         If the mask is empty, is not on the grid of the source, or the source lacks what a SEG must hold.
     """
     images = source_slices(source)
-    wrong = list(misplaced(mask, images))
-    if wrong:
+    cosines = [*mask.unit_vectors()[2], *mask.unit_vectors()[1]]
+    corners = mask.map_indices_to_reference(np.arange(mask.spatial_shape[0])[:, None] * (1, 0, 0))
+    place = (mask.frame_of_reference_uid, mask.spatial_shape[1:], mask.pixel_spacing, cosines, corners)
+    if wrong := list(misplaced(images, *place)):
         raise ResultError(f"The mask does not fit its images: {'; '.join(wrong)}.")
     if label is not None:
         mask = mask.with_array(np.where(mask.array == label, mask.array, 0))
