@@ -144,6 +144,7 @@ def test_only_as_much_of_a_file_is_read_as_needed(tmp_path):
 
 
 ITEM = b"\xfe\xff\x00\xe0" + bytes(4)
+ONE_ITEM = ITEM[:4] + b"\0\x12\x7a\0" + element(0x00080060, "CS", b"", False) * 10**6  # a million elements in it
 DEEP = b"\x40\0\x30\xa7SQ\0\0\xff\xff\xff\xff\xfe\xff\x00\xe0\xff\xff\xff\xff"
 
 
@@ -159,11 +160,17 @@ def deflated(body):
         (dicom_file(b"", EXPLICIT), "expected 1 to 10000 elements, found 0"),
         (dicom_file(element(0x00091010, "OB", bytes(9), False)[:-3], EXPLICIT), "lacks 3 bytes of 9"),
         (dicom_file(element(0x00091010, "OB", b"", False)[:-4] + b"\xf0\xff\xff\xff", EXPLICIT), "lacks 4294967280"),
-        (dicom_file(element(0x0040A730, "SQ", ITEM * 10**6, False), EXPLICIT), "1000000 items"),
-        (dicom_file(deflated(element(0x0040A730, "SQ", ITEM * 10**6, False)), DEFLATED), "1000000 items"),
+        (dicom_file(element(0x0040A730, "SQ", ITEM * 10**6, False), EXPLICIT), "sequences and lists hold more"),
+        (
+            dicom_file(deflated(element(0x0040A730, "SQ", ITEM * 10**6, False)), DEFLATED),
+            "sequences and lists hold more",
+        ),
+        (dicom_file(element(0x0040A730, "SQ", ONE_ITEM, False), EXPLICIT), "sequences and lists hold more"),
+        (dicom_file(element(0x0040A730, "UN", ITEM * 10**6, False), EXPLICIT), "sequences and lists hold more"),
+        (dicom_file(element(0x00281050, "DS", b"1\\" * 10**6, True), IMPLICIT), "sequences and lists hold more"),
         (dicom_file(DEEP * 2000, EXPLICIT), "nested too deeply"),
         (dicom_file(element(0x00080018, "US", b"12", False) * 10**6, EXPLICIT), "more elements"),
-        (dicom_file(deflated(bytes(300 << 20)), DEFLATED), "larger than 256 MiB"),
+        (dicom_file(deflated(bytes(70 << 20)), DEFLATED), "larger than 64 MiB"),
         (dicom_file(b"not deflated", DEFLATED), "Error"),
     ],
     ids=lambda value: "" if isinstance(value, bytes) else value,

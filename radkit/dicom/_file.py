@@ -6,6 +6,7 @@ import io
 import warnings
 import zlib
 from pathlib import Path
+from struct import error
 
 from pydicom import Dataset, dcmread
 from pydicom.dataelem import RawDataElement
@@ -14,13 +15,13 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from radkit.errors import DicomError
 
-from .walker import walk_file
+from .walker import IMPLICIT, SHORT, UNDEFINED, _dictionary, _element, _Unsure
 
 MOST_READS = 400_000  # two or three an element: some two seconds of pydicom's time
-MOST_ITEMS = 50_000  # of sequences, which is an enhanced object of some 8,000 frames
+MOST_WORK = 250_000  # elements, a fifth of items, parts of long texts: again two seconds; an object of 6,000 frames
 MOST_ELEMENTS = 10_000  # of the top level; a scanner writes a few hundred
-MOST_INFLATED = 256 << 20  # bytes
-CHUNK = 4 << 20
+INFLATED, RATIO = 64 << 20, 20  # bytes; as many always, and so many times the file
+LARGE, LONG = 4 << 20, 1 << 16  # bytes: of a value; of a list in a sequence, which a contour does not have
 PLAINLY: dict[type, str] = {
     InvalidDicomError: "it does not begin with 128 bytes and DICM.",
     RecursionError: "its sequences are nested too deeply.",
@@ -71,9 +72,9 @@ def read_dataset(path: str | Path, *, pixels: bool = True) -> Dataset:
         if isinstance(file.raw, _Inflated):
             dataset.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
         _check(dataset)
-    except Exception as error:  # pydicom raises whatever the damage leads to
-        reason = PLAINLY.get(type(error)) or str(error) or type(error).__name__
-        raise DicomError(f"{path} cannot be read as DICOM: {reason}") from error
+    except Exception as fault:  # pydicom raises whatever the damage leads to
+        reason = PLAINLY.get(type(fault)) or str(fault) or type(fault).__name__
+        raise DicomError(f"{path} cannot be read as DICOM: {reason}") from fault
     dataset.filename = str(path)
     return dataset
 
@@ -84,11 +85,36 @@ def _check(dataset: Dataset) -> None:
         raise DicomError(
             f"expected 1 to {MOST_ELEMENTS} elements, found {len(dataset)}: empty, truncated, or no image."
         )
+    work = 0
     for element in dataset.elements():
-        if isinstance(element, RawDataElement) and element.value is not None and element.length != 0xFFFFFFFF:
+        if isinstance(element, RawDataElement) and element.value is not None and element.length != UNDEFINED:
             missing = element.length - len(element.value)
             if missing > 0:
                 raise DicomError(f"truncated, the value of {element.tag} lacks {missing} bytes of {element.length}.")
+            work += _work(element) if len(element.value) > 256 else 0
+    if work > MOST_WORK:
+        raise DicomError("its sequences and lists hold more than those of an image do.")
+
+
+def _work(raw: RawDataElement) -> int:
+    """Estimate what pydicom has to make of a value: it takes sequences and lists apart when they are asked for."""
+    data, implicit = raw.value or b"", raw.is_implicit_VR or raw.VR == "UN"
+    vr = _dictionary(raw.tag) if implicit else str(raw.VR).encode()
+    if vr != b"SQ":
+        return data.count(b"\\") if vr in SHORT else 0
+    work = at = 0
+    try:
+        while at < len(data) and work <= MOST_WORK and raw.is_little_endian:
+            if IMPLICIT(data, at)[0] == 0xFFFE:  # an item, or an end mark
+                at, work = at + 8, work + 5
+                continue
+            tag, vr, start, length = _element(data, at, implicit)
+            hidden = vr == b"UN" and _dictionary(tag) == b"SQ"
+            at = start if length == UNDEFINED or (vr or _dictionary(tag)) == b"SQ" else start + length
+            work += 1 + (length // 8 if hidden else data.count(b"\\", start, at) if at - start > LONG else 0)
+    except (_Unsure, error):
+        pass
+    return work + max(len(data) - at, 0) // 8  # what cannot be followed might be elements
 
 
 class _Counted(io.BufferedReader):
@@ -100,7 +126,7 @@ class _Counted(io.BufferedReader):
         self.reads += 1
         if self.reads > MOST_READS:
             raise DicomError("it holds more elements than an image does.")
-        if size is not None and size > CHUNK:  # room for a length that lies would be allocated first
+        if size is not None and size > LARGE:  # room for a length that lies would be allocated first
             here = self.tell()
             size = min(size, self.seek(0, io.SEEK_END) - here)
             self.seek(here)
@@ -114,30 +140,17 @@ class _Inflated(io.BytesIO):
 
 
 def _opened(path: Path) -> _Counted:
-    """Open a file, inflate it where it is deflated, refuse it where it holds too many items."""
+    """Open a file, inflate it where it is deflated."""
     with path.open("rb") as head:
         deflated = DeflatedExplicitVRLittleEndian.encode() in head.read(2048)
-    opened = _Counted(_Inflated(_inflate(path.read_bytes())) if deflated else io.FileIO(str(path)))  # type: ignore[arg-type]
-    header, items = opened.seek(0, io.SEEK_END), 0
-    if header > 8 * MOST_ITEMS:
-        if not deflated and (found := walk_file(path, ())) and found.pixels:
-            header = found.pixels
-        opened.seek(0)
-        for start in range(0, header, CHUNK):
-            chunk = opened.read(min(CHUNK, header - start))
-            items += chunk.count(b"\xfe\xff\x00\xe0") + chunk.count(b"\xff\xfe\xe0\x00")  # either byte order
-    if items > MOST_ITEMS:
-        opened.close()
-        raise DicomError(f"it holds {items} items in its sequences; radkit reads up to {MOST_ITEMS}.")
-    opened.seek(0)
-    return opened
+    return _Counted(_Inflated(_inflate(path.read_bytes())) if deflated else io.FileIO(str(path)))  # type: ignore[arg-type]
 
 
 def _inflate(data: bytes) -> bytes:
     """Return a deflated file as it would be in explicit little endian (PS3.5 A.5), within bounds."""
     start = 144 + int.from_bytes(data[140:144], "little")  # past the file meta information, by its group length
-    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
-    body = inflater.decompress(data[start:], MOST_INFLATED)
+    inflater, most = zlib.decompressobj(-zlib.MAX_WBITS), max(INFLATED, RATIO * len(data))
+    body = inflater.decompress(data[start:], most)
     if inflater.unconsumed_tail or not inflater.eof:
-        raise DicomError(f"its deflated data set is truncated, or larger than {MOST_INFLATED >> 20} MiB.")
+        raise DicomError(f"its deflated data set is truncated, or larger than {most >> 20} MiB.")
     return data[:start].replace(b"1.2.1.99", b"1.2.1\0\0\0", 1) + body
