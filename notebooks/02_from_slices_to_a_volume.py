@@ -21,8 +21,8 @@
 # A chest CT from another hospital is to be compared with yours. It arrives as an *export*: a folder with one file for each
 # slice, and names such as `1.2.826.0.1.3680043.8.498.79468….dcm`. You ask a program how large the nodule in the left lower lobe is.
 #
-# > **Can you trust the number?** Only if the slices were stacked in the right order, at the right distance, with the
-# > right side left, and were thin enough.
+# > **Can you trust the number?** Only if the slices were stacked in the right order and at the right distance, left is
+# > left, and they were thin enough.
 #
 # None of that shows in a single slice. Leave the next line as it is.
 
@@ -36,6 +36,7 @@ import pydicom
 
 import radkit as rk
 
+plt.rcParams.update({"font.size": 14, "axes.titlesize": 15})
 story = rk.data.story(stand_in=stand_in)
 slices = [pydicom.dcmread(path) for path in story.files]
 print(f"{story.title}: {len(slices)} slices of {slices[0].Rows} × {slices[0].Columns} pixels")
@@ -62,16 +63,17 @@ for one in by_name[:4]:
 # %%
 orders = {"by file name": by_name, "by InstanceNumber": by_number, "by position": by_position}
 figure, axes = plt.subplots(1, 3, figsize=(13, 4.6), layout="constrained")
+figure.suptitle(story.title)
 for axis, (name, order) in zip(axes, orders.items(), strict=True):
     coronal = np.stack([one.pixel_array[one.Rows // 2] for one in order])
     axis.imshow(coronal, cmap="gray", vmin=0, vmax=1500, origin="lower", aspect=2.5 / 0.703)
-    axis.set_title(name, fontsize=15)
+    axis.set_title(name)
     axis.axis("off")
 
 # %% [markdown]
 # By name the patient is confetti: the names are random numbers. By `InstanceNumber` everything looks fine, **and the patient
 # stands on his head**, because this scanner counted from the head down. Nobody notices that while scrolling through axial
-# slices. A program that is told "the last slice is the highest" puts the nodule into the apex.
+# slices. A program that takes the last slice for the highest finds the nodule more than 10 cm too low.
 #
 # The standard promises nothing about file names, and nothing about the order of `InstanceNumber`. It does promise where each
 # slice lies: `ImagePositionPatient` is the centre of its first voxel, `ImageOrientationPatient` the direction of its rows and
@@ -124,17 +126,19 @@ for name, value in sorted(medians.items(), key=lambda pair: pair[1]):
 #
 # ### Window and level
 #
-# A screen shows 256 greys, the eye tells fewer apart, and a CT has thousands of numbers. A **window** chooses which of them
-# get a grey at all: `center` is the number that becomes mid-grey (the *level*), `width` the range from black to white.
+# A common screen shows 256 greys, and a CT has thousands of numbers. A **window** chooses which of them get a grey of their own:
+# `center` is the number that becomes mid-grey (the *level*), `width` the range from black to white. (The standard's own formula,
+# PS3.3 C.11.2.1.2, differs from the line below by half a HU.)
 
 # %%
 slice_number = 90
 windows = {"lung": (-600, 1500), "soft tissue": (50, 400), "bone": (400, 1800)}
 figure, axes = plt.subplots(1, 3, figsize=(13, 4.6), layout="constrained")
+figure.suptitle(story.title)
 for axis, (name, (center, width)) in zip(axes, windows.items(), strict=True):
     grey = (ct.array[slice_number] - (center - width / 2)) / width  # 0 is black, 1 is white
     axis.imshow(np.clip(grey, 0, 1), cmap="gray")
-    axis.set_title(f"{name}: center {center}, width {width} HU", fontsize=13)
+    axis.set_title(f"{name}: center {center}, width {width} HU", fontsize=14)
     axis.axis("off")
 
 # %% [markdown]
@@ -147,6 +151,10 @@ nodule = (56.6, 86.3, -115.4) if not story.stand_in else (68, 62, -120)  # where
 rk.view.show(ct, title=story.title, preset="lung", at=nodule, zoom=2)
 
 # %% [markdown]
+# In neither. The edge of the nodule is a slope of several voxels, and on the screen it lies where you put the center: lower that,
+# and the nodule grows by millimetres, though no number has changed. So two measurements compare only in the same window; for
+# nodules the guideline takes a lung window.
+#
 # ## 3 · Where a voxel lies
 #
 # DICOM counts in millimetres, in a frame tied to the patient: **x grows to the patient's Left, y to the back (Posterior), z
@@ -161,31 +169,41 @@ index = np.array([slice_number, 360, 320])
 by_hand = ct.affine[:3, :3] @ index + ct.affine[:3, 3]
 print(f"slice, row, column {index} lies at LPS {by_hand.round(1)} mm")
 flipped = by_hand * (-1, -1, 1)
-print(f"read as RAS it would lie at LPS {flipped.round(1)} mm: {abs(by_hand - flipped)[0]:.0f} mm to the right, in the other lung")
+there = np.linalg.solve(ct.affine[:3, :3], flipped - ct.affine[:3, 3]).round().astype(int)
+print(f"read as RAS it would lie at LPS {flipped.round(1)} mm, where the CT has {ct.array[tuple(there)]} HU: fat")
 
 # %% [markdown]
-# That is the most expensive sign in radiology AI: left becomes right, and front becomes back. Both at once is a rotation by
-# half a turn, so the chest still looks like a chest. **The letters at the border of the picture are computed from the affine:
+# That is the most expensive sign in radiology AI: left becomes right, and front becomes back. A place at the back of the left lung
+# is now in front, in the fat of the right chest wall. Both at once is a rotation by half a turn, so the chest still looks like a
+# chest. **The letters at the border of the picture are computed from the affine:
 # believe them, not the look.**
 #
 # Slices need not lie straight across the body. This brain MR was tilted to follow the anatomy, as is usual, and the angle stands
 # in its `ImageOrientationPatient`. A voxel that is one slice higher lies a little further to the front, too: a program that takes
-# "slice" for "z" misplaces everything in it. Note also how coarse it is from slice to slice.
+# "slice" for "z" misplaces everything in it.
+#
+# *Predict: the real one's header gives 5 mm as `SliceThickness`, and 2 mm as `SpacingBetweenSlices`. How far is it from one slice
+# to the next?*
 
 # %%
 mr_source = rk.data.fetch("brain-mr-dicom", stand_in=stand_in)
 mr = rk.dicom.read_series(mr_source.files["series"])
 normal = mr.affine[:3, 0] / mr.spacing[0]
 print(f"one slice up is {mr.affine[:3, 0].round(2)} mm: tilted by {np.degrees(np.arccos(normal[2])):.0f} degrees")
+print(f"from slice to slice, by their positions: {mr.spacing[0]:.1f} mm")
 rk.view.show(mr, title=mr_source.title, modality="MR")
 
 # %% [markdown]
+# Seven: this scanner wrote the *gap* between two slices, and the standard means the distance from centre to centre. Of every 7 mm
+# it saw 5. Positions do not need such words.
+#
 # ## 4 · Three series that came by post
 #
 # Below, three stacks are cut out of the same chest, and something is wrong with each. We look at each as a naive program
-# would stack it, assuming even distances. **What is wrong with A, B and C? Decide before you run the cell after.**
+# would stack it, assuming even distances. **What is wrong with A, B and C? Decide before you read on.**
 
 # %%
+# How the three were made: look at the pictures first.
 from copy import deepcopy
 
 part = by_position[40:124]
@@ -194,7 +212,7 @@ b = deepcopy(part)
 for k, one in enumerate(b):
     x, y, z = one.ImagePositionPatient
     one.ImagePositionPatient = [x, y - k * 0.703125, z]
-    one.PixelData = np.roll(one.pixel_array, k, axis=0).tobytes()
+    one.PixelData = np.pad(one.pixel_array, ((k, 0), (0, 0)))[: one.Rows].tobytes()
 scout = deepcopy(part[0])
 scout.ImageOrientationPatient, scout.SOPInstanceUID = [1, 0, 0, 0, 0, -1], pydicom.uid.generate_uid()
 from_the_front = np.repeat([one.pixel_array.mean(axis=0) for one in by_position[::-1]], 4, axis=0)
@@ -203,13 +221,17 @@ c = [scout, *part]
 
 # %%
 figure, axes = plt.subplots(1, 3, figsize=(13, 4), layout="constrained")
+figure.suptitle(story.title)
 for axis, (name, stack) in zip(axes, {"A": a, "B": b, "C": c}.items(), strict=True):
     sagittal = np.stack([one.pixel_array[:, 320] for one in stack])
     axis.imshow(sagittal, cmap="gray", vmin=0, vmax=1500, origin="lower", aspect=2.5 / 0.703)
-    axis.set_title(f"{name}: {len(stack)} slices", fontsize=15)
+    axis.set_title(f"{name}: {len(stack)} slices")
     axis.axis("off")
 
 # %% [markdown]
+# **A** has a step, at the nodule of all places. **B** leans. And **C**? One slice of 85 does not
+# belong, the thin line at the lower edge: in a stack of hundreds nobody sees it.
+#
 # Save them as files, as they would come, and let `rk.dicom.scan` read the headers. It reads no pixels: what is wrong with a
 # stack stands in its headers.
 
@@ -244,7 +266,7 @@ for name in "ABC":
 
 # %%
 upright = rk.dicom.read_series(Path(post.name, "B"), resample="tilt")
-rk.view.still(upright, title="B, resampled to an upright stack", preset="soft tissue")
+rk.view.still(upright, title=f"B, resampled to an upright stack · {story.title}", preset="soft tissue")
 
 # %% [markdown]
 # ## 5 · How large is the nodule?
@@ -281,42 +303,46 @@ for thickness, volumes in measured.items():
     print(f"{thickness:4.1f} mm:  {'  '.join(f'{volume:.1f} ml' for volume in volumes):<34}  spread {spread:.0%}")
 
 # %% [markdown]
-# Each line holds one number for each place at which the first slice may begin: the patient breathes in a little more, and the
-# slices cut the nodule elsewhere. **At 10 mm the same nodule seems to grow or shrink without having changed.** Compare the
+# A ball of 22 mm has 5.6 ml, and by hand we measured 5.7 (the stand-in's nodule was drawn with 6.1). Each line holds one number for
+# each place at which the first slice may begin: the patient breathes in a little more, and the slices cut the nodule elsewhere. **At 10 mm the same nodule seems to grow or shrink without having changed.** Compare the
 # spread with the 25 % from which the NELSON screening trial spoke of growth.
 #
 # ### And a small one?
 #
 # For a nodule of 6 mm, where the guideline begins to ask for follow-up, no hand measurement is exact enough to be the truth.
 # So we compute a perfect ball, and a scanner that does nothing wrong but average along z. True volume: 113 mm³.
+#
+# *Predict: how small can it come out on slices of 5 mm?*
 
 # %%
-def ball(diameter, thickness, offset, fine=0.25):
-    """Return the volume (mm³) that a perfect ball measures on slices of ``thickness`` that begin at ``offset`` mm."""
-    at = np.arange(-15, 15, fine) + fine / 2
-    solid = at[:, None, None] ** 2 + at[:, None] ** 2 + at**2 <= (diameter / 2) ** 2
-    n = round(thickness / fine)
-    start = round(offset / fine)
-    whole = (len(at) - start) // n * n + start
-    share = solid[start:whole].reshape(-1, n, len(at), len(at)).mean(axis=1)
-    return np.sum(share > 0.5) * thickness * fine**2
+def ball(diameter, thickness, first, fine=0.1):
+    """Return the volume (mm³) that a perfect ball measures on slices of ``thickness``, one of which begins at ``first`` mm."""
+    across = np.arange(-diameter, diameter, fine) + fine / 2
+    top = np.sqrt(np.clip((diameter / 2) ** 2 - across[:, None] ** 2 - across**2, 0, None))  # of the ball, at each pixel
+    voxels = 0
+    for low in np.arange(first - 10 * thickness, diameter, thickness):
+        inside = np.minimum(top, low + thickness) - np.maximum(-top, low)  # how many mm of this slice are nodule
+        voxels += np.sum(inside > thickness / 2)
+    return voxels * thickness * fine**2
 
 
 # %%
-plt.figure(figsize=(9, 4), layout="constrained")
+plt.figure(figsize=(10, 4.5), layout="constrained")
 for place, thickness in enumerate((1, 2.5, 5)):
-    volumes = [ball(6, thickness, offset) for offset in np.arange(0, thickness, 0.25)]
+    volumes = [ball(6, thickness, first) for first in np.linspace(0, thickness, 20, endpoint=False)]
     plt.plot(np.full(len(volumes), place), volumes, "o", markersize=10, alpha=0.5)
+    plt.text(place, 50, f"{min(volumes):.0f} to {max(volumes):.0f} mm³", ha="center")
 plt.axhline(np.pi / 6 * 6**3, color="black", linestyle="--", label="true volume")
-plt.xticks(range(3), [f"{thickness} mm slices" for thickness in (1, 2.5, 5)], fontsize=13)
-plt.ylabel("measured volume, mm³", fontsize=13)
+plt.xticks(range(3), [f"{thickness} mm slices" for thickness in (1, 2.5, 5)])
+plt.ylabel("measured volume, mm³")
 plt.xlim(-0.5, 2.5), plt.ylim(0, 130)
-plt.legend(fontsize=13)
+plt.legend(loc="lower left")
 plt.show()
 
 # %% [markdown]
-# Each point is one place at which the first slice may begin. On slices of 5 mm the 6 mm nodule can lose almost half its volume
-# by bad luck alone. That is why the guideline wants slices of 1.5 mm or less.
+# Each point is one place at which the first slice may begin. On slices of 5 mm the 6 mm nodule can lose almost a third of its volume
+# by bad luck alone, and "grow" by half of that until the next scan, by good luck. One reason why the guideline wants slices of
+# 1.5 mm or less.
 
 # %%
 post.cleanup()
@@ -325,14 +351,15 @@ post.cleanup()
 # ## Recap
 #
 # - Position orders slices; file names and counters do not.
-# - A window chooses what you see, the HU stay. Measure in the window that the guideline names.
+# - A window chooses what you see, the HU stay. Measure in the window that the guideline names, and compare in the same one.
 # - LPS: x to the left, y to the back, z to the head. One wrong sign moves a tumour to the other side.
 # - A missing slice, a tilt, a localizer: they stand in the headers, and a program that does not look measures nonsense.
 # - A volume belongs to its slice thickness. Compare two only if both were thin, and made alike.
 #
 # ## Try next
 #
-# - The exercise that belongs to this notebook: `exercises/02_slices_and_volumes_ex.ipynb`.
+# - The exercise that belongs to this notebook: [exercise 02](../exercises/02_slices_and_volumes_ex.ipynb). Then
+#   [notebook 03](03_deidentify_trust_but_verify.ipynb): before images leave the house.
 # - Change `threshold=-378` to −600 and to −200. How much does the volume change, and which choice would you defend?
 # - `rk.dicom.scan("a/folder/of/yours")` says what is in it, and what is wrong with it. Nothing leaves your machine.
 # - In the viewer press D and drag across the nodule. How far are you from the guideline's 8 mm?
