@@ -10,6 +10,7 @@ const VIEWS = { // what the viewer calls it, and the letters left, right, top an
 };
 const FROM = { volume: [0, -1, 0], planes: [0.5, -1, 0.45] }; // where one looks from, in LPS: the front
 const TYPES = { int16: "Int16Array", float32: "Float32Array", uint8: "Uint8Array", uint16: "Uint16Array" };
+const HELP = "turn: drag · zoom: wheel · move: Shift-drag";
 const SOFTWARE = /swiftshader|llvmpipe|softpipe|software|basic render/i;
 
 const make = (tag, className, text = "") =>
@@ -119,8 +120,9 @@ class Rendering {
     const image = await this.image(program, "image", this.scene.kind, parts.voxels);
     const labels = parts.labels && (await this.image(program, "structures", this.scene.labels, parts.labels));
     const config = { uiCollapsed: true, main: { backgroundColor: [0, 0, 0], units: "mm" } };
-    this.viewer = await program.createViewer(this.page.body.firstChild, { rotate: false, config });
+    this.viewer = await program.createViewer(this.page.querySelector("div"), { rotate: false, config });
     this.proxy = this.viewer.getViewProxy();
+    this.window.viewer = this.viewer; // for whoever wants more of it, from the browser's console
     await this.atOnce(async () => {
       this.viewer.setViewMode("ZPlane"); // with the viewer's own settings, a volume takes a processor a minute
       this.viewer.on("renderedImageAssigned", () => queueMicrotask(() => this.settle())); // at its own, each time
@@ -136,7 +138,7 @@ class Rendering {
       this.show(this.scene.mode);
     });
     this.enable(true);
-    this.tell(this.scene.note);
+    this.tell([HELP, this.scene.note].filter(Boolean).join(" · "));
     this.picture.remove();
     this.root.dataset.state = "ready";
   }
@@ -144,7 +146,9 @@ class Rendering {
   /** Open the frame and run the viewer's program in it: what it leaves in its window and its styles stays there. */
   async frame() {
     const frame = Object.assign(document.createElement("iframe"), { title: this.scene.title || "volume rendering" });
-    frame.srcdoc = '<!DOCTYPE html><body style="margin:0"><div style="position:absolute;inset:0;overflow:hidden"></div>';
+    // Its scale bar is hidden: it rounds to one digit, and would call 124 mm "100 mm".
+    frame.srcdoc = `<!DOCTYPE html><style>canvas[style*="width: 100px"] { visibility: hidden }</style>
+      <body style="margin:0"><div style="position:absolute;inset:0;overflow:hidden"></div>`;
     if (this.slow) frame.className = "radkit-slow"; // fewer pixels, enlarged
     const loaded = new Promise((done) => { frame.onload = done; });
     this.place.prepend(frame);
@@ -210,9 +214,9 @@ class Rendering {
     this.viewer.setImageGradientOpacity(0, "image");
     this.viewer.setImageShadowEnabled(!this.slow, "image");
     this.viewer.setImageVolumeSampleDistance(this.slow ? 0.7 : 0.2, "image");
-    const onPlanes = this.representation.getActors()[0].getProperty().getPiecewiseFunction(0); // one for all three
-    onPlanes.removeAllPoints();
-    onPlanes.addPoint(0, 1);
+    const whole = this.representation.getActors()[0].getProperty().getPiecewiseFunction(0); // one for all three
+    whole.removeAllPoints();
+    whole.addPoint(0, 1);
     this.reveal();
     if (data.getNumberOfComponents() === 1) return;
     this.viewer.setLabelImageBlend(0.7, "image");
@@ -221,11 +225,14 @@ class Rendering {
     const [colours, opacity] = [property.getRGBTransferFunction(1), property.getScalarOpacity(1)];
     property.setOpacityMode(1, 0); // fractional: structures are seen in air, too
     if (structures.length > 1) property.setInterpolationTypeToNearest(); // or there were a label 1 between 0 and 2
-    for (const map of [colours, opacity]) map.removeAllPoints();
+    const onPlane = this.window.itkVtkViewer.utils.vtk({ vtkClass: "vtkPiecewiseFunction" });
+    for (const actor of this.representation.getActors()) actor.getProperty().setPiecewiseFunction(1, onPlane);
+    for (const map of [colours, opacity, onPlane]) map.removeAllPoints();
     for (const [label, , colour] of [[0, "", "#000000"], ...structures]) {
       const rgb = [1, 3, 5].map((i) => parseInt(colour.slice(i, i + 2), 16) / 255);
       colours.addRGBPointLong(label, ...rgb, 0.5, 1);
       opacity.addPointLong(label, label ? 0.3 : 0, 0.5, 1);
+      onPlane.addPointLong(label, label ? 1 : 0, 0.5, 1);
     }
   }
 

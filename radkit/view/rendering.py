@@ -112,4 +112,4 @@ def _look(scene: Scene, *, as_ct: bool) -> dict[str, object]:
         return {"colours": "Grayscale" if scene.names else "CT-Bone", "range": [-300, 500], "opacity": CT_OPACITY}
     center, width = scene.window
     low, high = center - width / 2, center + width / 2
-    return {"colours": "Grayscale", "range": [low, high], "opacity": [[low, 0], [low + width / 4, 0.01], [high, 0.3]]}
+    return {"colours": "Grayscale", "range": [low, high], "opacity": [[low, 0], [low + width / 4, 0], [high, 0.1]]}
