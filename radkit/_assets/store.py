@@ -8,7 +8,7 @@ import shutil
 import sqlite3
 import tarfile
 import zipfile
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
@@ -28,7 +28,7 @@ def ensure(source: Source, known: Iterable[Source], *, progress: bool = True) ->
     """
     if verify(source):
         part = cache_folder() / "downloads" / f"{source.archive}.part"
-        with writing(source, part):
+        with _writing(source, part):
             if verify(source):  # unless another process has just brought it
                 _bring(source, known, part, progress)
     return cache_folder() / source.name
@@ -102,8 +102,19 @@ def _open_members(archive: Path, names: Container[str]) -> Iterator[tuple[str, I
                     yield info.name, content
 
 
+def once(source: Source, folder: Path, make: Callable[[Path], object]) -> None:
+    """Have ``make`` fill a folder, unless it is there: under another name first, so that no half of it is ever seen."""
+    part = folder.with_name(f"{folder.name}.part")
+    if not folder.is_dir():
+        with _writing(source, part):
+            if not folder.is_dir():  # unless another process was faster
+                _remove(part)  # of a process that was killed
+                make(part)
+                part.rename(folder)
+
+
 @contextmanager
-def writing(source: Source, part: Path) -> Iterator[None]:
+def _writing(source: Source, part: Path) -> Iterator[None]:
     """Write alone, one process at a time; a full disk gets back the space that unfinished files take."""
     try:
         part.parent.mkdir(parents=True, exist_ok=True)
@@ -113,7 +124,7 @@ def writing(source: Source, part: Path) -> Iterator[None]:
             except OSError as error:
                 if error.errno in _FULL:
                     for left in (part, *(cache_folder() / source.name).rglob("*.part")):
-                        remove(left)
+                        _remove(left)
                 raise
     except OSError as error:
         if error.errno in _FULL:
@@ -142,7 +153,7 @@ def _alone(path: Path) -> Iterator[None]:
         lock.close()
 
 
-def remove(path: Path) -> None:
+def _remove(path: Path) -> None:
     if path.is_dir():
         shutil.rmtree(path)
     else:

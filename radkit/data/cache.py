@@ -112,16 +112,12 @@ def _generate(source: Source) -> Fetched:
     from . import standins
 
     folder = cache_folder() / "stand-ins" / f"{source.name}-{standins.VERSION}"
-    part = folder.with_name(f"{folder.name}.part")
-    if not folder.exists():
-        with store.writing(source, part):
-            if not folder.exists():
-                store.remove(part)  # of a process that was killed
-                part.mkdir()
-                built = standins.build(source.name, part)
-                paths = {key: path.relative_to(part).as_posix() for key, path in built.items()}
-                (part / "files.json").write_text(json.dumps(paths), encoding="utf-8")
-                part.rename(folder)
+
+    def build(part: Path) -> None:
+        paths = {key: path.relative_to(part).as_posix() for key, path in standins.build(source.name, part).items()}
+        (part / "files.json").write_text(json.dumps(paths), encoding="utf-8")
+
+    store.once(source, folder, build)
     files = {key: folder / path for key, path in json.loads((folder / "files.json").read_text("utf-8")).items()}
     return Fetched(
         name=source.name,

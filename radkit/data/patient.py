@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .._assets.store import writing
+from .._assets import store
 from .cache import Fetched, fetch
 from .ct import GENERATED, write_ct_series
 from .sources import cache_folder, find_source
@@ -62,22 +61,14 @@ def story(*, stand_in: bool | None = None) -> Story:
     made_of = f"stand-in-{standins.VERSION}" if source.stand_in else f"real-{find_source(source.name).sha256[:8]}"
     header = hashlib.sha256(repr(_header(source)).encode()).hexdigest()[:8]  # another catalog, another header
     folder = cache_folder() / "story" / f"{made_of}-{header}-{VERSION}"
-    if not folder.is_dir():
-        _write(source, folder)
+    store.once(find_source(source.name), folder, lambda part: _write(source, part))
     return Story(folder, sorted(folder.glob("*.dcm")), source.title, source.stand_in, source)
 
 
 def _write(source: Fetched, folder: Path) -> None:
-    """Write the series beside its place and move it there when it is whole, so that no half of it is ever seen."""
-    part = folder.with_name(f"{folder.name}.part")
-    with writing(find_source(source.name), part):
-        if folder.is_dir():  # another process was faster
-            return
-        shutil.rmtree(part, ignore_errors=True)  # of a process that was killed
-        volume = read(source)
-        outside = int(volume.array.min())
-        write_ct_series(volume, part, header=_header(source), padding=outside if outside < -1024 else None)
-        part.rename(folder)
+    volume = read(source)
+    outside = int(volume.array.min())
+    write_ct_series(volume, folder, header=_header(source), padding=outside if outside < -1024 else None)
 
 
 def _header(source: Fetched) -> dict[str, Any]:

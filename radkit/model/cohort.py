@@ -20,9 +20,8 @@ from radkit.data.nodules import Nodule, fill, insert_nodules, place_nodules
 from .anatomy import lungs
 from .inference import TO_RAS, to_tensor
 
-LARGEST_MM3 = (
-    14137.0  # a sphere of 30 mm: what is larger is a mass (Fleischner Society glossary, Radiology 2008;246:697)
-)
+# A sphere of 30 mm: what is larger is a mass (Fleischner Society glossary, Radiology 2008;246:697).
+LARGEST_MM3 = 14137.0
 MARGIN_MM = 40.0  # of chest wall, diaphragm and mediastinum kept around the lungs
 
 
