@@ -1,7 +1,9 @@
 # %% [markdown]
-# # 01 · Exercise: anatomy of a DICOM object
+# # Exercise 01 · Anatomy of a DICOM object
 #
-# **For whom:** whoever has worked through notebook 01. Five questions, about fifteen minutes.
+# **For whom:** whoever has worked through [notebook 01](../notebooks/01_anatomy_of_a_dicom_object.ipynb). Five questions.
+#
+# **Minutes:** 15.
 #
 # Replace each `...` by your answer and run the cell (Shift + Enter): it says at once whether that is right, or what is
 # wrong with it. A second wrong answer brings a second hint; `check.solution("first element")` in a new cell shows a
@@ -72,7 +74,7 @@ rk.check.Pick(
         "BitsStored": "That is how many bits a number has: how finely grey is graded, not which end of it is black.",
         "PixelRepresentation": "That says whether numbers below zero occur. A CT has them without being inverted.",
         "WindowCenter": "Moving the window makes everything darker or brighter. Bone would still be darker than lung.",
-        "ViewPosition": "PA or AP is how the patient stood. It says something of heart size, nothing of grey.",
+        "ViewPosition": "PA or AP is which way the beam went through. It says something of heart size, nothing of grey.",
     },
     hint="It is the element that says what the lowest number looks like.",
     way="Its value here is `MONOCHROME1`; in a CT it is `MONOCHROME2`. Try `film` in a new cell and search for that.",
@@ -211,7 +213,7 @@ check("displaced", displaced)
 # ## Recap
 #
 # Solved all five? Then you know where a file begins, which elements decide what is seen and where it lies, and why a
-# name is no proof of either. On to notebook 02, where slices become a volume.
+# name is no proof of either. On to [notebook 02](../notebooks/02_from_slices_to_a_volume.ipynb), where slices become a volume.
 #
 # **Sources:** DICOM PS3.10 7.1 (the first 132 bytes), PS3.3 C.7.6.3.1.2 (PhotometricInterpretation), C.7.4.1
 # (FrameOfReferenceUID) and C.7.6.2.1.1 (ImagePositionPatient), PS3.5 annex A (transfer syntaxes). The images:

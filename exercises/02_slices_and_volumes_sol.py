@@ -1,10 +1,10 @@
 # %% [markdown]
 # # Exercise 02 · From slices to a volume
 #
-# It belongs to notebook 02. Run the cells from the top. Where you see `...`, put your answer in its place and run the cell: you
+# It belongs to [notebook 02](../notebooks/02_from_slices_to_a_volume.ipynb). Run the cells from the top. Where you see `...`, put your answer in its place and run the cell: you
 # are told at once whether it is right and, if not, what is wrong with it clinically. `check.solution("name")` shows a solution.
 #
-# **Minutes:** 15.
+# **Minutes:** 15. *Nothing here is for clinical use.* The images: attribution and licence in `data/catalog.yaml`.
 
 # %%
 import numpy as np
@@ -72,6 +72,7 @@ rk.check.Window(
     tolerance=0.3,
     wrong=[
         ((-600, 1500), "That is a window for the lung: the whole liver is white in it, with every lesion in it."),
+        ((50, 400), "That is the window for all of the belly: 30 HU are one thirteenth of it. Here a narrower one shows more."),
         ((400, 1800), "That is a window for bone: 30 HU are one sixtieth of it, and no eye sees so small a step."),
         (
             (40, 80),
@@ -110,10 +111,10 @@ rk.check.Point(
             (x, -y, z),
             "That is as far to the front as the nodule lies to the back. The back (P) is at the bottom of the axial picture.",
         ),
-        ((x, y, z - 60), "That is 6 cm too low: below the dome of the diaphragm there is liver, spleen and stomach."),
+        ((x, y, z - 60), "That is 6 cm too low. It is the same lobe, but nearer to the diaphragm: scroll towards the head."),
     ],
     hint="It lies at the back of the left lower lobe, as large as a cherry, and touches or nearly touches the chest wall.",
-    way="Scroll to about one third of the height of the lungs, look at the right edge of the screen, at the back.",
+    way="Scroll to a little above the middle of the lungs, and look in the lung on the right of the screen, at the back.",
     right="LPS: x grows to the left, y to the back, z to the head. The nodule's x and y are both positive.",
 )
 

@@ -1,10 +1,12 @@
 # %% [markdown]
 # # Exercise 03 · De-identify: trust, but verify
 #
-# It belongs to notebook 03. Run the cells from the top. Where you see `...`, put your answer in its place and run the cell: you
+# It belongs to [notebook 03](../notebooks/03_deidentify_trust_but_verify.ipynb). Run the cells from the top. Where you see `...`, put your answer in its place and run the cell: you
 # are told at once whether it is right and, if not, what is wrong with it. `check.solution("name")` shows a solution.
 #
-# The patient and the hospital are invented. **Minutes:** 15.
+# The patient and the hospital are invented; the images: attribution and licence in `data/catalog.yaml`.
+#
+# **Minutes:** 15. *Nothing here is for clinical use, nor legal advice.*
 
 # %%
 from copy import deepcopy
@@ -95,6 +97,8 @@ rk.check.Words(
     "modified-dates",
     wrong={
         "retain-uids": "That keeps the worldwide unique numbers: everyone with access to the archive finds her at once, and the dates are gone all the same.",
+        "retain-longitudinal-temporal-information-with-full-dates": "That keeps the dates as they are: the interval is right, and so is every date.",
+        "retain-longitudinal-temporal-information-with-modified-dates": "Right by its full name, and `deidentify` takes it. There is a short name for it, too: give that one.",
         "retain-patient-characteristics": "That keeps age, sex, size and weight. Good for dose and body composition; the interval is lost.",
         "clean-descriptors": "That keeps the harmless part of the free texts. It has nothing to do with time.",
     },
@@ -122,7 +126,7 @@ rk.check.Number(
     wrong={
         0: "No interval: without the option the dates are emptied, and nobody can tell which scan came first.",
         303: "That is what you get when dates are subtracted as if they were plain numbers: 20240418 − 20240115.",
-        92: "Not every month has 30 days, and 2024 had a 29 February. Let Python count.",
+        93: "Not every month has 30 days, and 2024 had a 29 February. Let Python count.",
     },
     hint="Read the `StudyDate` of both new files, turn them into dates, subtract.",
     way="`date(int(d[:4]), int(d[4:6]), int(d[6:]))` makes a date of eight digits; the difference of two has `.days`.",
