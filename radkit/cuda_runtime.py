@@ -20,15 +20,8 @@ LIBRARY = "libcudart.so.13"
 def link_cuda_runtime() -> Path | None:
     """Link ``holoscan/lib/libcudart.so.13`` to the library of nvidia-cuda-runtime, if it is not there yet.
 
-    Returns
-    -------
-    Path or None
-        The link; None where holoscan is not installed (macOS, Windows), as there is nothing to do.
-
-    Raises
-    ------
-    DeployError
-        If nvidia-cuda-runtime is missing, or the environment cannot be written to.
+    Returns the link; None where holoscan is not installed (macOS, Windows), as there is nothing to do. A DeployError
+    says that nvidia-cuda-runtime is missing, or that the environment cannot be written to.
     """
     holoscan = _folders("holoscan")
     if not holoscan:

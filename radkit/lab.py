@@ -41,19 +41,8 @@ def lab_arguments(port: int, token: str, root: Path, *, opens: str = "/lab", bro
 def start(notebook: Path, *, port: int = 0, browser: bool = True) -> int:
     """Serve JupyterLab at a notebook until it is stopped, and return its exit status.
 
-    Parameters
-    ----------
-    notebook
-        What to open. The checkout around it is what JupyterLab shows; without one, the notebook's folder.
-    port
-        On 127.0.0.1; 0 is any free one.
-    browser
-        Whether to open a browser.
-
-    Raises
-    ------
-    RadkitError
-        If the port is in use.
+    It shows the checkout around the notebook; without one, the notebook's folder. It listens on 127.0.0.1, at any free
+    port unless one is named; a RadkitError says that this one is in use.
     """
     notebook = notebook.resolve()
     root = next((folder for folder in notebook.parents if (folder / "pyproject.toml").exists()), notebook.parent)

@@ -24,20 +24,10 @@ SITES = ("lung", "vessel", "pleura")
 
 @dataclass(frozen=True)
 class Nodule:
-    """One solid nodule.
+    """One solid nodule: its centre in LPS mm, and the diameter of the sphere that has the same volume.
 
-    Attributes
-    ----------
-    centre : tuple of float
-        Its centre in LPS, mm.
-    diameter_mm : float
-        Diameter of the sphere that has the same volume.
-    lobes : int
-        Bumps on its surface, from broad lobes to narrow spicules; 0 is a smooth ellipsoid.
-    attenuation : float
-        Its mean attenuation, HU (solid nodules without contrast: about 0 to 60).
-    seed : int
-        Fixes its shape and its noise.
+    ``lobes`` are bumps on its surface, from broad lobes to narrow spicules; 0 is a smooth ellipsoid. ``attenuation`` is
+    its mean in HU (solid nodules without contrast: about 0 to 60). ``seed`` fixes its shape and its noise.
     """
 
     centre: tuple[float, float, float]
@@ -98,24 +88,12 @@ class Nodule:
 def insert_nodules(
     volume: Volume, nodules: Sequence[Nodule], *, within: Volume | None = None, blur_mm: float = 0.6
 ) -> tuple[Volume, Volume]:
-    """Put nodules into a CT.
+    """Put nodules into a CT in HU; where two overlap, the later one wins.
 
-    Parameters
-    ----------
-    volume : highdicom.Volume
-        CT in HU; array (slice, row, column), LPS mm.
-    nodules : sequence of Nodule
-        Where two overlap, the later one wins.
-    within : highdicom.Volume, optional
-        Mask on the same grid that the nodules stay inside (the lungs: a nodule at the pleura then ends at the wall,
-        and its true volume is what the returned mask holds).
-    blur_mm : float
-        Standard deviation of the blur in the plane, mm: the sharpness of the reconstruction.
-
-    Returns
-    -------
-    tuple of highdicom.Volume
-        The CT, int16, and the truth: voxels more than half filled by nodule ``i`` are ``i + 1``.
+    They stay inside the mask ``within``, if there is one (the lungs: a nodule at the pleura then ends at the wall, and
+    its true volume is what the returned mask holds). ``blur_mm`` is the standard deviation of the blur in the plane:
+    the sharpness of the reconstruction. Returns the CT, int16, and the truth on the same grid (slice, row, column):
+    voxels more than half filled by nodule ``i`` are ``i + 1``.
     """
     image, truth = volume.array.astype(np.float32), np.zeros(volume.spatial_shape, np.uint8)
     grain = _soft_tissue_grain(volume)
@@ -132,21 +110,11 @@ def insert_nodules(
 def place_nodules(
     volume: Volume, lungs: Volume, count: int, *, seed: int, diameters_mm: tuple[float, float] = (5.0, 30.0)
 ) -> list[Nodule]:
-    """Choose ``count`` nodules inside the lungs that do not touch each other.
+    """Choose ``count`` nodules inside the lungs (a mask on the CT's grid) that do not touch each other.
 
     A third lies free in the lung, a third on a vessel, a third on the pleura. Diameters are spread evenly over the
-    logarithm, as small ones are the more frequent; every second one is lobulated.
-
-    Parameters
-    ----------
-    volume, lungs : highdicom.Volume
-        The CT in HU and the mask of its lungs, same grid.
-    count : int
-        How many to try; fewer come back where no room is left.
-    seed : int
-        Same seed, same nodules.
-    diameters_mm : tuple of float
-        Smallest and largest.
+    logarithm, as small ones are the more frequent; every second one is lobulated. Where no room is left, fewer come
+    back.
     """
     rng = np.random.default_rng(seed)
     step: Any = tuple(slice(None, None, max(1, round(3 / s))) for s in volume.spacing)  # 3 mm will do for a centre

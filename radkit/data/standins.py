@@ -40,23 +40,8 @@ LARGE_MASS = Ellipsoid((80, 66, -178), (24.0, 21.0, 22.8))  # 48.1 ml, left lowe
 def build(name: str, folder: str | Path) -> dict[str, Path]:
     """Build the stand-in of a source: the same keys and formats as the real one, and the same bytes each time.
 
-    Parameters
-    ----------
-    name
-        A name of the catalog.
-    folder
-        Where the files go; made if it is not there.
-
-    Returns
-    -------
-    dict of str to Path
-        The source's own keys; for a CT with a lesion also ``truth``, JSON with its exact volume and place, and for
-        ``chest-ct`` also ``nodule``, its mask.
-
-    Raises
-    ------
-    DataError
-        If there is no stand-in of that name.
+    A CT with a lesion has also ``truth``, JSON with its exact volume and place, and ``chest-ct`` also ``nodule``, its
+    mask.
     """
     if name not in _BUILDERS:
         raise DataError(f"Expected one of {', '.join(_BUILDERS)}, got {name!r}")

@@ -36,25 +36,14 @@ class Case:
 def make_cohort(
     cases: Sequence[Case], preprocessing: Any, *, variants: int, nodules: int, patch: int, seed: int
 ) -> tuple[NDArray, NDArray]:
-    """Cut patches from ``variants`` patients grown from each case, with up to ``nodules`` nodules each.
+    """Cut patches from ``variants`` patients grown from each real CT, with up to ``nodules`` nodules each.
 
-    One patch is cut around each nodule, and one around a place that may pass for a nodule: in turn something bright in
-    the lung (a vessel, the hilum), the edge of the lung (pleura, diaphragm), anywhere in it. A real lesion of at most
-    30 mm is taught as a nodule; a larger one is kept out of every patch.
+    One patch, a cube of ``patch`` voxels, is cut around each nodule, and one around a place that may pass for a nodule:
+    in turn something bright in the lung (a vessel, the hilum), the edge of the lung (pleura, diaphragm), anywhere in
+    it. A real lesion of at most 30 mm is taught as a nodule; a larger one is kept out of every patch. ``preprocessing``
+    is the bundle's own, from after the reading of a file: the network is taught on what it will see.
 
-    Parameters
-    ----------
-    cases : sequence of Case
-        The real CTs.
-    preprocessing : monai.transforms.Compose
-        The bundle's own, from after the reading of a file: the network is taught on what it will see.
-    variants, nodules, patch, seed : int
-        ``patch`` is the edge of the cubes in voxels.
-
-    Returns
-    -------
-    tuple of numpy.ndarray
-        Images, float16 (n, patch, patch, patch), axes (column, row, slice), and their truth, uint8, of the same shape.
+    Returns images, float16 (n, column, row, slice), and their truth, uint8, of the same shape.
     """
     pairs: list[tuple[NDArray, NDArray]] = []
     with tqdm(total=len(cases) * variants, desc="Growing the cohort", unit="patient") as bar:

@@ -36,26 +36,10 @@ STORY = "chest-ct"  # the patient of the course: what a model is judged by must 
 
 
 def train(folder: str | Path, *, cases: Sequence[Case] | None = None, steps: int | None = None) -> Module:
-    """Train the network of a bundle as its ``configs/train.json`` says, and write its weights.
+    """Train the network of a bundle as its ``configs/train.json`` says, write its weights, and return it.
 
-    Parameters
-    ----------
-    folder : str or Path
-        The bundle.
-    cases : sequence of Case, optional
-        What to grow the cohort from; the sources that the configuration names.
-    steps : int, optional
-        Fewer than the configuration's, to try something out.
-
-    Returns
-    -------
-    torch.nn.Module
-        The trained network, in evaluation mode.
-
-    Raises
-    ------
-    ModelError
-        If the configuration names the patient whom the course follows as a source.
+    ``cases`` replaces the CTs that the configuration names, ``steps`` its number of steps, to try something out. A
+    ModelError says that the configuration names the patient whom the course follows as a source.
     """
     torch, config = optional("torch"), open_config(folder, "train")
     if STORY in config["sources"]:

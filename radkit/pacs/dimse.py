@@ -176,14 +176,9 @@ def get(
 ) -> str:
     """Get instances by C-GET, each in the encoding it is kept in; return why it stopped early, or nothing.
 
-    Parameters
-    ----------
-    wanted
-        SOP class and transfer syntax by SOP Instance UID: an association must name both beforehand.
-    query
-        The UIDs of what is wanted, by keyword.
+    ``wanted`` has their SOP classes and transfer syntaxes, since an association must name both beforehand; ``query``
+    names them all by one study, series or instance.
     """
-
     trouble: list[str] = []
 
     def on_store(event: Any) -> int:

@@ -51,16 +51,8 @@ class Instance:
 def instances(what: Sendable) -> list[Instance]:
     """List the instances of ``what``, each SOP Instance UID once, in the order given.
 
-    Parameters
-    ----------
-    what
-        A dataset, a file, a folder (searched to its ground; what is no DICOM instance in it is passed over), or a list
-        of these.
-
-    Raises
-    ------
-    DicomError
-        If a file named by itself is no DICOM file, an instance lacks its UIDs or encoding, or nothing is left to send.
+    A folder is searched to its ground; what is no DICOM instance in it is passed over. A DicomError says that a file
+    named by itself is no DICOM file, an instance lacks its UIDs or encoding, or nothing is left to send.
     """
     found = {one.uid: one for source in _sources(what) if (one := _identify(*source))}
     if not found:

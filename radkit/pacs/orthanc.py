@@ -40,13 +40,7 @@ class NotInstalled(ArchiveUnavailable):
 
 
 def installed() -> tuple[Path, Path]:
-    """Return Orthanc's program and its DICOMweb plug-in.
-
-    Raises
-    ------
-    NotInstalled
-        If one is missing; the message says how to install it.
-    """
+    """Return Orthanc's program and its DICOMweb plug-in; NotInstalled says how to install what is missing."""
     # Debian keeps it where only root's PATH looks.
     program = shutil.which(
         "Orthanc", path=os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin"])

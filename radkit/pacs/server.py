@@ -86,10 +86,7 @@ def _fresh_folder(account: tuple[int, int] | None) -> Path:
 def make_home(folder: str | Path | None, kind: str) -> Home:
     """Make the folder of a server: ``folder`` itself, kept; or a new one that goes when the server stops.
 
-    Raises
-    ------
-    ArchiveUnavailable
-        If the folder cannot be made, or the account that the server runs as cannot get there.
+    It is no use, and ArchiveUnavailable says so, where the account that the server runs as cannot get there.
     """
     account = _unprivileged()
     try:
@@ -220,11 +217,8 @@ def launch(
 ) -> tuple[Server, tuple[int, ...]]:
     """Start a server on ``ports`` (0: any free one) and wait until it answers.
 
-    Raises
-    ------
-    ArchiveUnavailable
-        If a port that was asked for is taken, the server ends (its last words are in the message), or it does not
-        answer within ``timeout`` seconds.
+    ArchiveUnavailable says that a port that was asked for is taken, that the server ended (with its last words), or
+    that it did not answer within ``timeout`` seconds.
     """
     deadline = time.monotonic() + timeout
     for attempt in range(1, _PORT_TRIES + 1):
