@@ -13,13 +13,14 @@ from pydicom import Dataset
 
 Pair = tuple[float, float]
 FULL = "full range"
+PART = 1 << 22  # values at a time, where each takes more room on the way
 
 
 def group(header: Dataset, sequence: str, frame: int) -> Dataset:
     """Return the functional group that holds for a frame of an enhanced object, else the header (PS3.3 C.7.6.16)."""
     frames, shared = (header.get(f"{kind}FunctionalGroupsSequence") or [] for kind in ("PerFrame", "Shared"))
-    found = (groups[sequence][0] for groups in (*frames[frame : frame + 1], *shared[:1]) if groups.get(sequence))
-    return next(found, header)
+    places = ([frames[frame]] if frame < len(frames) else []) + ([shared[0]] if shared else [])
+    return next((groups[sequence][0] for groups in places if groups.get(sequence)), header)
 
 
 def numbers(dataset: Dataset, keyword: str) -> list[float]:
@@ -34,13 +35,27 @@ def modality_values(stored: np.ndarray, header: Dataset, frames: int) -> np.ndar
     if header.get("ModalityLUTSequence"):
         item = header.ModalityLUTSequence[0]
         return look_up(stored, item.LUTDescriptor, item.LUTData, header)
-    groups = [group(header, "PixelValueTransformationSequence", frame) for frame in range(frames)]
-    slopes = [(numbers(g, "RescaleSlope") or numbers(header, "DoseGridScaling") or [1.0])[0] for g in groups]
-    intercepts = [(numbers(g, "RescaleIntercept") or [0.0])[0] for g in groups]
+    many = min(frames, len(header.get("PerFrameFunctionalGroupsSequence") or [header]))
+    if many not in (1, frames):
+        raise ValueError("PerFrameFunctionalGroupsSequence does not have an item for each of NumberOfFrames")
+    groups = [group(header, "PixelValueTransformationSequence", frame) for frame in range(many)]
+    slopes = _factors(groups, header, 1.0, "RescaleSlope", "DoseGridScaling")
+    intercepts = _factors(groups, header, 0.0, "RescaleIntercept")
     if len({*slopes}) == len({*intercepts}) == 1:
         return _rescaled(stored, slopes[0], intercepts[0])
-    slope, intercept = (np.array(values).reshape(-1, 1, 1) for values in (slopes, intercepts))
-    return (stored * slope + intercept).astype(np.float32)
+    values = np.empty(stored.shape, np.float32)
+    for target, frame, slope, intercept in zip(values, stored, slopes, intercepts, strict=True):
+        target[...] = frame * slope + intercept
+    return values
+
+
+def _factors(groups: Sequence[Dataset], header: Dataset, otherwise: float, *keywords: str) -> list[float]:
+    """Return a number for each group: its own, else the header's, else the one that changes nothing."""
+    places = ((g.get(key) for key in keywords for g in (own, header)) for own in groups)
+    found = [next((value for value in place if value not in (None, "")), otherwise) for place in places]
+    if not all(isinstance(value, (int, float)) and abs(value) < 1e30 for value in found):
+        raise ValueError(f"expected one number in {keywords[0]}")
+    return [float(value) for value in found]
 
 
 def _rescaled(stored: np.ndarray, slope: float, intercept: float) -> np.ndarray:
@@ -51,7 +66,12 @@ def _rescaled(stored: np.ndarray, slope: float, intercept: float) -> np.ndarray:
             if np.iinfo(kind).min <= min(ends) and max(ends) <= np.iinfo(kind).max:
                 # What wraps round on the way comes back, as the end fits.
                 return stored.astype(kind) * np.array(slope, int).astype(kind) + np.array(intercept, int).astype(kind)
-    return stored if (slope, intercept) == (1, 0) else (stored * slope + intercept).astype(np.float32)
+    if (slope, intercept) == (1, 0):
+        return stored
+    flat, values = stored.reshape(-1), np.empty(stored.shape, np.float32)
+    for start in range(0, flat.size, PART):  # so do doubles
+        values.reshape(-1)[start : start + PART] = flat[start : start + PART] * slope + intercept
+    return values
 
 
 def look_up(values: np.ndarray, descriptor: Sequence[int], data: bytes | list[int], header: Dataset) -> np.ndarray:
@@ -61,9 +81,10 @@ def look_up(values: np.ndarray, descriptor: Sequence[int], data: bytes | list[in
     words = np.frombuffer(data[: len(data) // 2 * 2], _word(header)) if isinstance(data, bytes) else data
     raw = np.array(words, "<u2").tobytes()
     table = np.frombuffer(raw, np.uint8 if len(raw) < 2 * entries else "<u2")[:entries]  # of 8 bits, two share a word
-    found = np.empty(values.shape, table.dtype)
-    for row in range(len(values)):  # one by one: an index takes eight bytes
-        found[row] = table[np.clip(np.rint(values[row]).astype(np.int64) - first, 0, len(table) - 1)]
+    flat, found = values.reshape(-1), np.empty(values.shape, table.dtype)
+    for start in range(0, flat.size, PART):  # an index takes eight bytes
+        index = np.rint(flat[start : start + PART]).astype(np.int64) - first
+        found.reshape(-1)[start : start + PART] = table[np.clip(index, 0, len(table) - 1)]
     return found
 
 

@@ -76,9 +76,13 @@ class Image:
         index = frame if self.frames > 1 else ...
         if self.colour:
             return self.array[index]
+        values, where = self.array[index], ...
+        if values.dtype.kind in "iu" and (spread := int(values.max()) - int(low := values.min())) < 65536:
+            where = np.subtract(values, low, dtype=np.int64)  # each value once, and then by table
+            values = np.arange(spread + 1) + int(low)
         with refusing(self.header, "cannot be displayed"):
-            shown = np.nan_to_num(display.grey(self.array[index], self.header, frame, window, self.windows[FULL]))
-        shown = np.rint(255 * (1 - shown if self.inverted else shown)).astype(np.uint8)
+            shown = np.nan_to_num(display.grey(values, self.header, frame, window, self.windows[FULL]))
+        shown = np.rint(255 * (1 - shown if self.inverted else shown)).astype(np.uint8)[where]
         return shown if self.padding is None else np.where(self.padding[index], np.uint8(0), shown)
 
 
