@@ -128,7 +128,7 @@ check("transfer syntax", shown)
 # ## 4 · What may be laid over what?
 #
 # Three more series carry this patient's name. **Which of them may a workstation lay over the CT by their coordinates**,
-# without registering them first? `series["PET"]` is a header, and so is `ct`.
+# without registering them first? `series["PET"]` is a header, and so is `ct`. Answer with their names, in quotation marks.
 
 # %%
 series = {name: pydicom.Dataset() for name in ("PET", "late phase", "planning CT")}

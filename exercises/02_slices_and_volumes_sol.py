@@ -63,7 +63,7 @@ check("slice distance", slice_distance)
 # button or with the keys 1 to 9, then press *Check*.
 
 # %%
-view = rk.view.show(ct, title=story.title, preset="bone")
+view = rk.view.show(ct, title=story.title, preset="bone", at=(-60, 0, -260))  # in the liver
 
 # %% tags=["question"]
 rk.check.Window(
@@ -71,12 +71,12 @@ rk.check.Window(
     (70, 160),
     tolerance=0.3,
     wrong=[
-        ((-600, 1500), "That is a window for the lung: the whole liver is white in it, with every lesion in it."),
+        ((-600, 1500), "That is a window for the lung: the whole liver is nearly white in it, and so is every lesion."),
         ((50, 400), "That is the window for all of the belly: 30 HU are one thirteenth of it. Here a narrower one shows more."),
-        ((400, 1800), "That is a window for bone: 30 HU are one sixtieth of it, and no eye sees so small a step."),
+        ((400, 1800), "That is a window for bone: 30 HU are one sixtieth of it, a step that is easily missed."),
         (
             (40, 80),
-            "That is a window for the brain without contrast: this liver lies near its white end, and a bright lesion is lost.",
+            "That is a window for the brain without contrast: this liver lies at its white end, and a bright lesion is lost.",
         ),
     ],
     hint="How many HU lie between black and white now? A step of 30 HU should be a good part of that.",
@@ -114,7 +114,7 @@ rk.check.Point(
         ((x, y, z - 60), "That is 6 cm too low. It is the same lobe, but nearer to the diaphragm: scroll towards the head."),
     ],
     hint="It lies at the back of the left lower lobe, as large as a cherry, and touches or nearly touches the chest wall.",
-    way="Scroll to a little above the middle of the lungs, and look in the lung on the right of the screen, at the back.",
+    way="Scroll up to the height of the pulmonary arteries, and look in the lung on the right of the screen, at the back.",
     right="LPS: x grows to the left, y to the back, z to the head. The nodule's x and y are both positive.",
 )
 
