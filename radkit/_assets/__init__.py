@@ -21,14 +21,9 @@ def assets() -> dict[str, Source]:
 def asset(name: str, *, progress: bool = True) -> Path:
     """Return the folder that holds a part, fetched if it is not in the cache, each file with the sha256 promised.
 
-    There are "text-detector" (``det.onnx``) and "itk-vtk-viewer" (``itkVtkViewer.js``).
-
-    Raises
-    ------
-    SourceUnreachable
-        If its index does not answer or hold it; the message says what to do.
-    DataError
-        If there is no such part, the index serves other bytes, or the cache cannot be written.
+    There are "text-detector" (``det.onnx``) and "itk-vtk-viewer" (``itkVtkViewer.js``). A SourceUnreachable says what
+    to do where the index does not answer; a DataError, that there is no such part or that it cannot be trusted or
+    written.
     """
     known = assets()
     source = find(name, known, TABLE.name)

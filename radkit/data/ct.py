@@ -94,11 +94,7 @@ GENERATED: dict[str, Any] = {
 
 
 def write_ct_series(
-    volume: Volume,
-    folder: str | Path,
-    *,
-    header: Mapping[str, Any] | None = None,
-    padding: int | None = None,
+    volume: Volume, folder: str | Path, *, header: Mapping[str, Any] | None = None, padding: int | None = None
 ) -> list[Path]:
     """Write a CT volume as a DICOM series: CT Image Storage, Explicit VR Little Endian, one file a slice.
 

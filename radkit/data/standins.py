@@ -99,10 +99,7 @@ def _abdomen(folder: Path) -> dict[str, Path]:
     anatomy.finish(canvas, seed=4, field_of_view=False)
     header = {**GENERATED, "BodyPartExamined": "ABDOMEN", "ProtocolName": "RADKIT abdomen", "SliceThickness": 3}
     write_ct_series(canvas.volume(_whole(canvas)), folder / "series", header=header)
-    return {
-        "series": folder / "series",
-        "labels": _write_nifti(folder / "labels.nii.gz", canvas, canvas.labels),
-    }
+    return {"series": folder / "series", "labels": _write_nifti(folder / "labels.nii.gz", canvas, canvas.labels)}
 
 
 def _brain(folder: Path) -> dict[str, Path]:

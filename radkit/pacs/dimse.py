@@ -54,10 +54,7 @@ def no_delay(event: Any) -> None:
 
 @contextmanager
 def associate(
-    peer: Peer,
-    contexts: Iterable[tuple[str, str | None]],
-    *,
-    on_store: Callable[[Any], int] | None = None,
+    peer: Peer, contexts: Iterable[tuple[str, str | None]], *, on_store: Callable[[Any], int] | None = None
 ) -> Iterator[Any]:
     """Open an association with one presentation context for each (SOP class, transfer syntax), and release it.
 

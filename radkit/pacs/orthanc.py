@@ -228,9 +228,7 @@ class OrthancArchive(Archive):
         return [one for one in map(Dataset.from_json, answers) if all(matches(key, one) for key in rest)]
 
     def _locate(self, query: Mapping[str, str]) -> dict[str, Any]:
-        question = {"Level": "Instance", "Query": dict(query), "Expand": True}
-        found = self._rest("POST", "/tools/find", json=question)
-        return {one["MainDicomTags"]["SOPInstanceUID"]: one["ID"] for one in found}
+        return {one["MainDicomTags"]["SOPInstanceUID"]: one["ID"] for one in self._look_up("Instance", query)}
 
     def _retrieve(self, located: dict[str, Any], keep: Keep) -> str:
         reasons: list[str] = []
@@ -249,13 +247,11 @@ class OrthancArchive(Archive):
                     keep(uid, data)
         return reasons[0] if reasons else ""
 
-    def _studies(self, study: str) -> list[dict[str, Any]]:
-        """Return Orthanc's own studies of that UID: more than one where Patient IDs differ."""
-        question = {"Level": "Study", "Query": {"StudyInstanceUID": study}, "Expand": True}
-        return self._rest("POST", "/tools/find", json=question)
+    def _look_up(self, level: str, query: Mapping[str, str]) -> list[dict[str, Any]]:
+        return self._rest("POST", "/tools/find", json={"Level": level, "Query": dict(query), "Expand": True})
 
     def _state(self, study: str) -> tuple[int, bool]:
-        studies = self._studies(study)
+        studies = self._look_up("Study", {"StudyInstanceUID": study})  # more than one where Patient IDs differ
         counts = [self._rest("GET", f"/studies/{one['ID']}/statistics")["CountInstances"] for one in studies]
         return sum(map(int, counts)), bool(studies) and all(one["IsStable"] for one in studies)
 

@@ -67,7 +67,6 @@ def write_report(
     procedure: Code = CT_CHEST,
     algorithm: str = "radkit lung nodule",
     version: str = __version__,
-    series_number: int = 901,
     when: datetime.datetime | None = None,
 ) -> sr.Comprehensive3DSR:
     """Make a TID 1500 measurement report: one group (TID 1411) for each measured segment.
@@ -86,8 +85,6 @@ def write_report(
         Procedure reported, LOINC (PS3.16 CID 100).
     algorithm, version : str
         The device observer: software, not a person.
-    series_number : int
-        Number of the new series in the study.
     when : datetime.datetime, optional
         Date of the content; that of the images unless given.
 
@@ -128,7 +125,7 @@ def write_report(
                 referenced_images=shown,
             ),
             series_instance_uid=derived_uid(*content, "SR series"),
-            series_number=series_number,
+            series_number=901,  # behind what a scanner makes
             sop_instance_uid=derived_uid(*content, "SR"),
             instance_number=1,
             manufacturer=MANUFACTURER,

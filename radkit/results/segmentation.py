@@ -32,7 +32,6 @@ def write_segmentation(
     site: str = "lung",
     algorithm: str = "radkit lung nodule",
     version: str = __version__,
-    series_number: int = 900,
     when: datetime.datetime | None = None,
 ) -> hd.seg.Segmentation:
     """Make a SEG of the labels in a mask; each label becomes a segment, frames without a voxel are left out.
@@ -53,8 +52,6 @@ def write_segmentation(
         The anatomic region: "lung", "right upper lobe", ...
     algorithm, version : str
         What drew the mask.
-    series_number : int
-        Number of the new series in the study.
     when : datetime.datetime, optional
         Date of the content; that of the images unless given, so that the same mask gives the same object any day.
 
@@ -107,7 +104,7 @@ def write_segmentation(
             segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
             segment_descriptions=segments,
             series_instance_uid=derived_uid(*content, "SEG series"),
-            series_number=series_number,
+            series_number=900,  # behind what a scanner makes
             sop_instance_uid=derived_uid(*content, "SEG"),
             instance_number=1,
             manufacturer=MANUFACTURER,
