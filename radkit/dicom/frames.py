@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from functools import lru_cache
+from math import prod
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -99,14 +100,16 @@ def _parsed(vr: str, raw: bytes) -> Any:
 
 def _offset(found: Found | None, values: dict[str, Any]) -> int | None:
     """Return where the stored values begin if they are grey words of 16 bits, as many as there should be."""
-    words = values.get("Rows", 0) * values.get("Columns", 0) * int(values.get("NumberOfFrames") or 1)
+    sizes = values.get("Rows"), values.get("Columns"), values.get("NumberOfFrames") or 1
     plain = (
         found is not None
         and found.syntax in (ImplicitVRLittleEndian, ExplicitVRLittleEndian)
-        and found.length == 2 * words
+        and all(isinstance(size, int) for size in sizes)
+        and found.length == 2 * prod(sizes)
         and "ModalityLUTSequence" not in values
         and (values.get("BitsAllocated"), values.get("SamplesPerPixel")) == (16, 1)
         and values.get("PixelRepresentation") in (0, 1)
-        and 1 <= values.get("BitsStored", 0) == values.get("HighBit", -1) + 1 <= 16
+        and values.get("BitsStored") in range(1, 17)
+        and values.get("HighBit") == values["BitsStored"] - 1
     )
     return found.pixels if found is not None and plain else None

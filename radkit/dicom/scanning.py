@@ -32,6 +32,7 @@ TAGS = {
 }
 DIRECTORY = 0x00041200  # the offset of its first record: only a DICOMDIR has it
 WANTED = frozenset((*TAGS.values(), DIRECTORY))
+LONGEST = 1024  # bytes of a value; the standard allows less
 THREADS, BATCH = 4, 32  # where the files are in memory as fast as one thread, on slow storage several times faster
 
 
@@ -180,7 +181,7 @@ def _plain(found: Found) -> Header:
     """Return what the walker has found, as text."""
     header = {"TransferSyntaxUID": found.syntax}
     for keyword, tag in TAGS.items():
-        value = found.values.get(tag, b"")
+        value = found.values.get(tag, b"")[:LONGEST]
         if keyword in ("Rows", "Columns"):
             header[keyword] = str(int.from_bytes(value, "little") or "")
         else:
@@ -201,7 +202,8 @@ def _text(dataset: Dataset, keyword: str) -> str:
     """Return a value as text."""
     try:
         value = dataset.get(keyword)
-        return "\\".join(map(str, value)) if isinstance(value, MultiValue) else str("" if value is None else value)
+        values = value[:100] if isinstance(value, MultiValue) else ["" if value is None else value]
+        return "\\".join(map(str, values))[:LONGEST]
     except Exception:  # pydicom's converters raise whatever a wrong VR leads to
         return "?"
 

@@ -47,7 +47,7 @@ class Table:
         room = shutil.get_terminal_size((120, 24)).columns
         shown = slice(None if room > 150 else self.narrow)
         cells = [row[shown] for row in (self.columns, *self.rows) if not isinstance(row, str)]
-        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+        widths = [min(max(map(len, column)), 200) for column in zip(*cells, strict=True)]
         while sum(widths) + 2 * len(widths) - 2 > room and max(widths) > 8:  # the widest give way
             widths[widths.index(max(widths))] -= 1
         lines = []

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from pydicom import DataElement, Dataset
 from pydicom.datadict import dictionary_description, keyword_for_tag, private_dictionary_description
+from pydicom.dataelem import RawDataElement
 from pydicom.multival import MultiValue
 from pydicom.sequence import Sequence
 from pydicom.tag import BaseTag
@@ -19,12 +20,13 @@ from ..errors import DicomError
 from ._file import is_dicom, read_dataset
 from .first_bytes import FirstBytes, explain
 from .table import Table, clean
-from .walker import walk_file
+from .walker import _dictionary, walk_file
 
 Place: TypeAlias = "tuple[int, ...]"  # the way to an element through sequences: tag, item, tag, item, ..., tag
 
 ACTIONS = {"": "", "X": "remove", "Z": "empty", "D": "replace", "U": "new UID"}
 PIXELS = 0x7FE00010
+LISTS = ("AE", "AS", "CS", "DA", "DS", "DT", "IS", "LO", "PN", "SH", "TM", "UC", "UI")
 MOST_TAGS, DEEPEST = 10_000, 16  # beyond this nobody reads, and a malicious object does not end
 
 
@@ -154,7 +156,7 @@ def _elements(dataset: Dataset, place: Place = ()) -> Iterator[tuple[Place, Any,
     for tag in sorted(dataset.keys()):
         here, creator = (*place, int(tag)), ""
         try:
-            element = dataset[tag]
+            element = _list(dataset, tag) or dataset[tag]
             if tag.is_private and not tag.is_private_creator:
                 creator = str(dataset[tag.group, tag.element >> 8].value)
         except Exception:  # pydicom's converters raise whatever a wrong VR or a missing creator leads to
@@ -164,6 +166,15 @@ def _elements(dataset: Dataset, place: Place = ()) -> Iterator[tuple[Place, Any,
             for number, item in enumerate(element.value):
                 yield (*here, number), None, ""
                 yield from _elements(item, (*here, number))
+
+
+def _list(dataset: Dataset, tag: BaseTag) -> RawDataElement | None:
+    """Return a long list of texts as it stands in the file: few of its parts are shown, and to part it takes time."""
+    raw = dataset.get_item(tag, keep_deferred=True)
+    if not isinstance(raw, RawDataElement) or (raw.value or b"").count(b"\\") < 100:
+        return None
+    raw = raw._replace(VR=raw.VR or _dictionary(tag).decode())
+    return raw if raw.VR in LISTS else None
 
 
 def _tag(place: Place, element: Any, creator: str) -> Tag:
@@ -190,11 +201,13 @@ def _value(element: Any) -> str:
     """Return a value on one line."""
     value = element.value
     if not isinstance(element, DataElement):
+        if element.VR in LISTS and value:
+            return clean(value[:300].decode("latin1"))
         return f"not readable as {element.VR}: {len(value or b''):,} bytes"
     if isinstance(value, Sequence):
         return f"{len(value)} item{'s' * (len(value) != 1)}"
     if isinstance(value, bytes):
-        return f"{len(value):,} bytes" + f": {value.hex(' ').upper()}" * (0 < len(value) <= 16)
+        return f"{len(value):,} bytes" + (f": {value.hex(' ').upper()}" if 0 < len(value) <= 16 else "")
     if isinstance(value, UID) and value.name != value:
         return f"{value} ({value.name})"
     if isinstance(value, (MultiValue, list)):
@@ -205,6 +218,7 @@ def _value(element: Any) -> str:
 def _same(old: Any, new: Any) -> bool:
     """Return whether two elements have the same VR and value; a sequence's items are compared one by one."""
     try:
-        return old is new or (old.VR == new.VR and (old.VR == "SQ" or bool(old.value == new.value)))
+        same = old is new or (old.VR == new.VR and (old.VR == "SQ" or bool(old.value == new.value)))
+        return same or (old.VR == new.VR and "nan" in (text := str(old.value)) and text == str(new.value))
     except Exception:  # as above
         return False
