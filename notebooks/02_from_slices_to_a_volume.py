@@ -175,9 +175,16 @@ print(f"read as RAS it would lie at LPS {flipped.round(1)} mm, where the CT has 
 # %% [markdown]
 # That is the most expensive sign in radiology AI: left becomes right, and front becomes back. A place at the back of the left lung
 # is now in front, in the fat of the right chest wall. Both at once is a rotation by half a turn, so the chest still looks like a
-# chest. **The letters at the border of the picture are computed from the affine:
-# believe them, not the look.**
+# chest. **The letters at the border of the picture are computed from the affine: believe them, not the look.**
 #
+# Here is the whole volume in space, each voxel where the affine puts it, seen from the front. Turn it with the mouse. *On which
+# side of the screen is the liver, and which arm was injected?* (It is drawn by the viewer of itkwidgets; without a graphics card
+# each turn takes a second or two.)
+
+# %%
+rk.view.render(ct, title=story.title)
+
+# %% [markdown]
 # Slices need not lie straight across the body. This brain MR was tilted to follow the anatomy, as is usual, and the angle stands
 # in its `ImageOrientationPatient`. A voxel that is one slice higher lies a little further to the front, too: a program that takes
 # "slice" for "z" misplaces everything in it.
