@@ -45,7 +45,9 @@ ENVIRONMENT = {
 }
 # What the application imports, by its own hand or radkit's; pinned to what is installed where the MAP is built.
 REQUIREMENTS = (
+    "dicom-anonymizer",
     "highdicom",
+    "imagecodecs",
     "jsonschema",
     "monai",
     "numpy",
