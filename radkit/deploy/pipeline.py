@@ -35,6 +35,7 @@ RULES: dict[str, Any] = {
     "fewest_slices": 16,
     "thickest_mm": 5.0,
 }
+NUMBERS = ("volume_mm3", "long_axis_mm", "short_axis_mm", "mean_diameter_mm", "slice_index")  # of each finding
 EXIT = {"done": 0, "failed": 1, "refused": 2}
 
 
@@ -70,11 +71,7 @@ class Case:
             "findings": [
                 {
                     "segment": number,
-                    "volume_mm3": found.volume_mm3,
-                    "long_axis_mm": found.long_axis_mm,
-                    "short_axis_mm": found.short_axis_mm,
-                    "mean_diameter_mm": found.mean_diameter_mm,
-                    "slice_index": found.slice_index,
+                    **{name: getattr(found, name) for name in NUMBERS},
                     "centroid_lps_mm": list(found.centroid),
                 }
                 for number, found in enumerate(self.measurements, start=1)
