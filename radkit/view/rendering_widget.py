@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import zlib
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from .._optional import optional
 from ..errors import RadkitError
 from .picture import draw
 from .scene import Scene
-from .widget import _small
+from .widget import beside, small
 
 
 class Rendering(optional("anywidget").AnyWidget):  # type: ignore[misc]
@@ -27,7 +26,7 @@ class Rendering(optional("anywidget").AnyWidget):  # type: ignore[misc]
     def __init__(self, scene: Scene, description: dict[str, object], array: np.ndarray, labels: np.ndarray | None):
         self.still = draw(scene, scene)
         self._parts, self._answered = {"voxels": array, "labels": labels}, set[float]()
-        super().__init__(description={**description, "text": self.still.text, "picture": _small(self.still)})
+        super().__init__(description={**description, "text": self.still.text, "picture": small(self.still)})
         self.on_msg(self._answer)
         self.comm._reply_subshell_for = lambda _, chosen: chosen  # widget.py says why
 
@@ -48,9 +47,4 @@ class Rendering(optional("anywidget").AnyWidget):  # type: ignore[misc]
         return np.ascontiguousarray(self._parts[name]).data.cast("B")
 
     def _repr_mimebundle_(self, **options: Any) -> tuple[dict[str, object], dict[str, object]]:
-        data, metadata = super()._repr_mimebundle_(**options)
-        png = base64.b64encode(self.still.png()).decode()
-        return {**data, "image/png": png, "text/plain": self.still.text}, {
-            **metadata,
-            "image/png": {"alt": self.still.text},
-        }
+        return beside(super()._repr_mimebundle_(**options), self.still)

@@ -83,13 +83,18 @@ class View(optional("anywidget").AnyWidget):  # type: ignore[misc]
 
     def _repr_mimebundle_(self, **options: Any) -> tuple[dict[str, object], dict[str, object]]:
         picture = self.still()
-        self.saved = {"picture": _small(picture), "text": picture.text}
-        data, metadata = super()._repr_mimebundle_(**options)
-        data = {**data, "image/png": base64.b64encode(picture.png()).decode(), "text/plain": picture.text}
-        return data, {**metadata, "image/png": {"alt": picture.text}}
+        self.saved = {"picture": small(picture), "text": picture.text}
+        return beside(super()._repr_mimebundle_(**options), picture)
 
 
-def _small(picture: Still) -> str:
+def beside(widget: tuple[dict[str, object], dict[str, object]], picture: Still) -> tuple[dict, dict]:
+    """Return what a notebook keeps of a widget, and its picture."""
+    (data, metadata), png = widget, base64.b64encode(picture.png()).decode()
+    data = {**data, "image/png": png, "text/plain": picture.text}
+    return data, {**metadata, "image/png": {"alt": picture.text}}
+
+
+def small(picture: Still) -> str:
     """Return a picture as the address of a JPEG, of some 40 kB."""
     image, file = picture.image.copy(), io.BytesIO()
     image.thumbnail((800, 480))
