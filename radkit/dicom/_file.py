@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import warnings
 import zlib
 from pathlib import Path
@@ -73,10 +74,15 @@ def read_dataset(path: str | Path, *, pixels: bool = True) -> Dataset:
             dataset.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
         _check(dataset)
     except Exception as fault:  # pydicom raises whatever the damage leads to
-        reason = PLAINLY.get(type(fault)) or str(fault) or type(fault).__name__
-        raise DicomError(f"{path} cannot be read as DICOM: {reason}") from fault
+        raise DicomError(f"{path} cannot be read as DICOM: {reason_of(fault)}") from fault
     dataset.filename = str(path)
     return dataset
+
+
+def reason_of(fault: Exception) -> str:
+    """Return what an error says, on one line and without the values that it quotes."""
+    said = re.sub(r"(?<![A-Za-z])b?(['\"]).*\1(?![A-Za-z])", "…", str(fault), flags=re.DOTALL)
+    return PLAINLY.get(type(fault)) or " ".join(said.split())[:300] or type(fault).__name__
 
 
 def _check(dataset: Dataset) -> None:

@@ -8,9 +8,8 @@ header claims has been held against the bytes that there are.
 
 from __future__ import annotations
 
-import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -22,6 +21,8 @@ from pydicom.pixels import get_decoder
 from pydicom.pixels.decoders.base import DecodeRunner
 
 from radkit.errors import DicomError
+
+from ._file import reason_of
 
 JPEG_2000 = [uid.JPEG2000Lossless, uid.JPEG2000, uid.HTJ2KLossless, uid.HTJ2KLosslessRPCL, uid.HTJ2K]
 DECODER_DEPENDENCIES = dict.fromkeys(
@@ -51,16 +52,18 @@ def decode(dataset: Dataset, *, frame: int | None = None, rgb: bool = False, all
 
 
 @contextmanager
-def refusing(dataset: Dataset, what: str) -> Iterator[None]:
-    """Turn whatever pydicom or a codec makes of malformed bytes into a DicomError, without the values it quotes."""
+def refusing(dataset: Dataset | Mapping[str, Any], what: str) -> Iterator[None]:
+    """Turn whatever malformed bytes lead to into a DicomError that names the file, without the values it quotes."""
+    name = str(dataset.get("filename") or "")
     try:
         with np.errstate(all="ignore"):
             yield
-    except DicomError:
-        raise
+    except DicomError as error:
+        if name in str(error):
+            raise
+        raise DicomError(f"{name}: {error}") from error
     except Exception as error:
-        reason = re.sub(r"'[^']*'|\"[^\"]*\"", "…", str(error)) or type(error).__name__
-        raise DicomError(f"{dataset.get('filename') or 'This object'}: {what}: {reason}") from error
+        raise DicomError(f"{name or 'This object'}: {what}: {reason_of(error)}") from error
 
 
 def _check_size(dataset: Dataset, frame: int | None) -> None:

@@ -100,7 +100,7 @@ def _parsed(vr: str, raw: bytes) -> Any:
 
 def _offset(found: Found | None, values: dict[str, Any]) -> int | None:
     """Return where the stored values begin if they are grey words of 16 bits, as many as there should be."""
-    sizes = values.get("Rows"), values.get("Columns"), values.get("NumberOfFrames") or 1
+    sizes: list[Any] = [values.get("Rows"), values.get("Columns"), values.get("NumberOfFrames") or 1]
     plain = (
         found is not None
         and found.syntax in (ImplicitVRLittleEndian, ExplicitVRLittleEndian)

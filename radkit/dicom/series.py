@@ -87,19 +87,17 @@ def read_series(
     """
     if resample not in (None, "gaps", "tilt"):
         raise DicomError(f'Expected resample="gaps" or "tilt", not {resample!r}.')
-    frames = _one_series([frame for frames in _each(source, frames_of) for frame in frames], series_uid)
-    if frames[0].values.get("Modality") == "SEG":
-        return _segments(frames)
-    stack = Stack(frames)
-    stack.check(resample)
-    try:
+    with refusing({"filename": source if isinstance(source, (str, Path)) else ""}, "the series cannot be read"):
+        frames = _one_series([frame for frames in _each(source, frames_of) for frame in frames], series_uid)
+        if frames[0].values.get("Modality") == "SEG":
+            return _segments(frames)
+        stack = Stack(frames)
+        stack.check(resample)
         array, affine = read_pixels(stack.frames, progress=progress), stack.affine()
         if resample and len(frames) > 1:
             array, affine = stack.straightened(array) if resample == "tilt" else stack.evened(array)
-    except MemoryError as error:
-        raise DicomError(f"{frames[0].name}, {len(frames)} slices: there is not enough memory for them.") from error
-    reference = frames[0].values.get("FrameOfReferenceUID")
-    return Volume(array, affine, coordinate_system="PATIENT", frame_of_reference_uid=reference)
+        reference = frames[0].values.get("FrameOfReferenceUID")
+        return Volume(array, affine, coordinate_system="PATIENT", frame_of_reference_uid=reference)
 
 
 def _each(source: Source, read: Callable[[Any], T]) -> Iterator[T]:
