@@ -389,7 +389,7 @@ rk.dicom.inspect(film.files["image"], search="photometric")
 #
 # `rk.dicom.read_image` keeps to the standard's order: the rescale, then the window, then the inversion. Which side is
 # left is written, too: `PatientOrientation` is `L\F`, along a row to the patient's left, down a column to the feet.
-# (The real film's own window leaves it pale: press 2, or drag with the right mouse button.)
+# (The real film's own window leaves it pale: drag with the right mouse button, to the left and a little up.)
 
 # %%
 rk.view.show(image, title=film.title)
