@@ -170,7 +170,7 @@ def deflated(body):
         (dicom_file(element(0x00281050, "DS", b"1\\" * 10**6, True), IMPLICIT), "sequences and lists hold more"),
         (dicom_file(DEEP * 2000, EXPLICIT), "nested too deeply"),
         (dicom_file(element(0x00080018, "US", b"12", False) * 10**6, EXPLICIT), "more elements"),
-        (dicom_file(deflated(bytes(70 << 20)), DEFLATED), "larger than 64 MiB"),
+        (dicom_file(deflated(bytes(70 << 20)), DEFLATED), "larger than 32 MiB"),
         (dicom_file(b"not deflated", DEFLATED), "Error"),
     ],
     ids=lambda value: "" if isinstance(value, bytes) else value,

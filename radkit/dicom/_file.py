@@ -21,7 +21,7 @@ from .walker import IMPLICIT, SHORT, UNDEFINED, _dictionary, _element, _Unsure
 MOST_READS = 400_000  # two or three an element: some two seconds of pydicom's time
 MOST_WORK = 250_000  # elements, a fifth of items, parts of long texts: again two seconds; an object of 6,000 frames
 MOST_ELEMENTS = 10_000  # of the top level; a scanner writes a few hundred
-INFLATED, RATIO = 64 << 20, 20  # bytes; as many always, and so many times the file
+INFLATED, RATIO = 32 << 20, 20  # bytes; as many always, and so many times the file
 LARGE, LONG = 4 << 20, 1 << 16  # bytes: of a value; of a list in a sequence, which a contour does not have
 PLAINLY: dict[type, str] = {
     InvalidDicomError: "it does not begin with 128 bytes and DICM.",

@@ -33,6 +33,7 @@ PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 NEEDED = ("Rows", "Columns", "SamplesPerPixel", "BitsAllocated")
 # The most that is decoded at once, and the most that a codec is believed to have shrunk: 200 to 1 beyond 32 MiB.
 CEILING, ALWAYS, RATIO = 4 << 30, 32 << 20, 200
+MOST_PIXELS = 50_000_000  # of a frame: twice the largest mammogram
 
 
 def decode(dataset: Dataset, *, frame: int | None = None, rgb: bool = False, all_bits: bool = False) -> np.ndarray:
@@ -77,7 +78,9 @@ def _check_size(dataset: Dataset, frame: int | None) -> None:
     frames = int(dataset.get("NumberOfFrames") or 1)
     if not all(isinstance(n, int) and n > 0 for n in (*size, frames)) or not 0 <= (frame or 0) < frames:
         raise ValueError(f"{', '.join(NEEDED)} are {size}, and frame {frame} was asked of {frames}")
-    wanted = rows * columns * samples * bits // 8 * (frames if frame is None else 1)
+    if rows * columns > MOST_PIXELS:
+        raise ValueError(f"{rows} × {columns} pixels are too many for a frame; radkit reads up to {MOST_PIXELS}")
+    wanted = rows * columns * samples * max(bits, 8) // 8 * (frames if frame is None else 1)  # a bit becomes a byte
     if wanted > (limit := min(max(ALWAYS, RATIO * len(data)), CEILING)):
         raise ValueError(f"the header claims {wanted} bytes; {len(data)} bytes of pixel data may unfold to {limit}")
     if syntax.is_encapsulated and syntax != uid.RLELossless:

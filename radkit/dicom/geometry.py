@@ -112,7 +112,7 @@ def _column(frames: Sequence[Frame], keyword: str, size: int) -> np.ndarray:
             return column
     if len(frames) > 1:  # which one is it?
         return np.concatenate([_column([frame], keyword, size) for frame in frames])
-    found = frames[0].values.get(keyword)
+    found = str(frames[0].values.get(keyword))[:80]
     raise DicomError(f"{frames[0].name}: expected {size} number(s) in {keyword}, found {found}.")
 
 

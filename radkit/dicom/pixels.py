@@ -36,7 +36,7 @@ def read_pixels(frames: Sequence[Frame], *, progress: bool) -> np.ndarray:
     shape = len(frames), int(frames[0].values["Rows"]), int(frames[0].values["Columns"])
     kinds = {frame.values.get("PhotometricInterpretation") for frame in frames} - {"MONOCHROME1", "MONOCHROME2", None}
     if kinds:
-        raise DicomError(f"{frames[0].name}: expected grey values, found {', '.join(map(str, kinds))}: use read_image.")
+        raise DicomError(f"{frames[0].name}: expected grey values, found {', '.join(map(str, kinds))[:80]}: use read_image.")
     packed = [frame for frame in frames if frame.offset is None]  # the others are as long as they say, or fail at once
     sources = {id(f.source) if isinstance(f.source, Dataset) else f.source: f.source for f in packed}.values()
     there = sum(len(s.get("PixelData") or b"") if isinstance(s, Dataset) else Path(s).stat().st_size for s in sources)
@@ -77,7 +77,8 @@ def _read(opened: Callable[[str], Dataset], target: np.ndarray, frame: Frame) ->
                 stored, slope, intercept = apply_modality_lut(stored, dataset), 1.0, 0.0
         bits = 8 * stored.itemsize
     if target.dtype == np.float32:
-        target[...] = stored * slope + intercept
+        with np.errstate(all="ignore"):  # stored floats may be anything
+            target[...] = stored * slope + intercept
         return
     if not _is_exact(stored, slope, intercept, bits):
         raise _NotExact
@@ -121,8 +122,6 @@ def _words(frame: Frame, into: np.ndarray) -> np.ndarray:
 def _rescale(frame: Frame) -> tuple[float, float]:
     found = [frame.values.get(keyword) for keyword in ("RescaleSlope", "RescaleIntercept")]
     slope, intercept = (standard if value is None else value for value, standard in zip(found, (1.0, 0.0), strict=True))
-    if not (
-        isinstance(slope, (int, float)) and isinstance(intercept, (int, float)) and math.isfinite(slope + intercept)
-    ):
+    if not all(isinstance(number, (int, float)) and abs(number) < 1e30 for number in (slope, intercept)):  # of float32
         raise DicomError(f"{frame.name}: expected numbers in RescaleSlope and RescaleIntercept, found {found}.")
     return float(slope), float(intercept)
