@@ -178,8 +178,8 @@ print(f"read as RAS it would lie at LPS {flipped.round(1)} mm, where the CT has 
 # chest. **The letters at the border of the picture are computed from the affine: believe them, not the look.**
 #
 # Here is the whole volume in space, each voxel where the affine puts it, seen from the front. Turn it with the mouse. *On which
-# side of the screen is the liver, and which arm was injected (in the real CT)?* (Drawn by the viewer of itkwidgets; without a graphics card
-# each turn takes a second or two.)
+# side of the screen is the liver and, in the real CT, which arm was injected?* (The viewer is that of itkwidgets; without a
+# graphics card each turn takes a second or two.)
 
 # %%
 rk.view.render(ct, title=story.title)

@@ -159,7 +159,7 @@ def write(dataset: Dataset, path: Path, syntax: str = ExplicitVRLittleEndian, ta
 
 
 META = (b"ZMETAAE", b"ZMETAVERSION", b"77.88888", b"Zmetaprivate", b"Zpreamble!", b"Zbehind")
-EVERYTHING = tuple(set(options_of_the_standard()) - {"clean-pixel-data"})
+EVERYTHING = tuple(sorted(set(options_of_the_standard()) - {"clean-pixel-data"}))
 SETS = [(), *((name,) for name in EVERYTHING), ("clean-descriptors", "modified-dates"), EVERYTHING]
 
 
