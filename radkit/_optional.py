@@ -12,26 +12,15 @@ from types import ModuleType
 
 from .errors import MissingDependency
 
-# Which extra of pyproject.toml brings a package, by the name it is imported under.
-EXTRAS = {
-    "IPython": "view",
-    "PIL": "view",
-    "anywidget": "view",
-    "dicomweb_client": "pacs",
-    "holoscan": "deploy",
-    "holoscan_cli": "deploy",
-    "ipywidgets": "view",
-    "jupyterlab": "lab",
-    "jupytext": "lab",
-    "matplotlib": "view",
-    "monai": "model",
-    "nbconvert": "lab",
-    "nbformat": "lab",
-    "papermill": "lab",
-    "pynetdicom": "pacs",
-    "torch": "model",
-    "traitlets": "view",
+# What each extra of pyproject.toml brings, by the name it is imported under.
+MODULES = {
+    "deploy": "holoscan holoscan_cli",
+    "lab": "jupyterlab jupytext nbconvert nbformat papermill",
+    "model": "monai torch",
+    "pacs": "dicomweb_client pynetdicom",
+    "view": "IPython PIL anywidget ipywidgets matplotlib traitlets",
 }
+EXTRAS = {module: extra for extra, modules in MODULES.items() for module in modules.split()}
 
 
 def optional(name: str) -> ModuleType:

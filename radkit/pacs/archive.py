@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping
 from io import BytesIO
 from operator import itemgetter
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Literal, TypeAlias
 
 from pydicom import Dataset, dcmread
@@ -248,9 +247,7 @@ class Archive(ABC):
     def __enter__(self) -> Archive:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def __repr__(self) -> str:

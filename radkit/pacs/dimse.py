@@ -76,14 +76,9 @@ def associate(
         peer.host, peer.port, ae_title=peer.ae_title, ext_neg=roles, evt_handlers=handlers, max_pdu=PDU
     )
     if not assoc.is_established:
-        raise ArchiveUnavailable(
-            f"{peer.ae_title} at {peer.host}:{peer.port} "
-            + (
-                f"refused the association: does it know the AE title {peer.caller}?"
-                if assoc.is_rejected
-                else "does not answer: does it run?"
-            )
-        )
+        refused = f"refused the association: does it know the AE title {peer.caller}?"
+        why = refused if assoc.is_rejected else "does not answer: does it run?"
+        raise ArchiveUnavailable(f"{peer.ae_title} at {peer.host}:{peer.port} {why}")
     try:
         yield assoc
         if assoc.is_established:

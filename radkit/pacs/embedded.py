@@ -77,10 +77,9 @@ class EmbeddedArchive(Archive):
         return dimse.find(self._peer, level, query)
 
     def _locate(self, query: Mapping[str, str]) -> dict[str, Any]:
-        found = self._find("instance", query)
         return {
             str(one.SOPInstanceUID): (query, (str(one.SOPClassUID), str(one.AvailableTransferSyntaxUID)))
-            for one in found
+            for one in self._find("instance", query)
         }
 
     def _retrieve(self, located: dict[str, Any], keep: Keep) -> str:

@@ -27,12 +27,7 @@ from .server import READY_S, Server, launch, make_home
 
 _THREADS = 4  # more do not make loopback quicker
 _PLUGIN = "libOrthancDicomWeb.so"
-_PLACES = (
-    "/usr/share/orthanc/plugins",
-    "/usr/local/share/orthanc/plugins",
-    "/usr/lib/orthanc",
-    "/usr/local/lib/orthanc",
-)
+_PLACES = [f"{root}/{folder}" for folder in ("share/orthanc/plugins", "lib/orthanc") for root in ("/usr", "/usr/local")]
 
 
 class NotInstalled(ArchiveUnavailable):
@@ -41,10 +36,8 @@ class NotInstalled(ArchiveUnavailable):
 
 def installed() -> tuple[Path, Path]:
     """Return Orthanc's program and its DICOMweb plug-in; NotInstalled says how to install what is missing."""
-    # Debian keeps it where only root's PATH looks.
-    program = shutil.which(
-        "Orthanc", path=os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin"])
-    )
+    path = [os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin"]  # Debian keeps it where only root's PATH looks
+    program = shutil.which("Orthanc", path=os.pathsep.join(path))
     plugin = next((file for place in _PLACES for file in sorted(Path(place).glob(f"{_PLUGIN}*"))), None)
     if program and plugin:
         return Path(program), plugin
