@@ -13,11 +13,6 @@ from .._assets import store
 from ..errors import SourceUnreachable
 from .sources import Source, cache_folder, catalog, find_source
 
-_ADVICE = (
-    "{remedy}, or work with the generated stand-in: "
-    "fetch({name!r}, stand_in=True), or RADKIT_STAND_INS=1 for all of them."
-)
-
 
 @dataclass(frozen=True)
 class Fetched:
@@ -84,7 +79,8 @@ def fetch(name: str, *, stand_in: bool | None = None, progress: bool = True) -> 
         return _fetch(source, progress)
     except SourceUnreachable as error:
         if stand_in is False:
-            raise SourceUnreachable(f"{error}. {_ADVICE.format(name=name, remedy=source.remedy)}") from error
+            advice = f"work with the generated stand-in: fetch({name!r}, stand_in=True), or RADKIT_STAND_INS=1 for all"
+            raise SourceUnreachable(f"{error}. {source.remedy}, or {advice} of them.") from error
         warnings.warn(f"Using a generated stand-in for {name!r}: {error}.", stacklevel=2)
         return _generate(source)
 
