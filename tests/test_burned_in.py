@@ -50,6 +50,7 @@ def backgrounds(slices) -> dict[str, np.ndarray]:
     return {**real, "ultrasound": speckle, **{f"CT {number}": image for number, image in enumerate(slices)}}
 
 
+@pytest.mark.slow
 def test_text_is_found_on_every_kind_of_image_and_clean_images_stay_clean(slices):
     found, wrong = [], []
     for name, image in backgrounds(slices).items():
@@ -100,6 +101,7 @@ def with_text(file, path, text="DOE^JOHN 1958-03-12", uid="1.2.826.1"):
     return box
 
 
+@pytest.mark.slow
 def test_one_slice_with_text_has_its_whole_series_looked_at(small_ct, tmp_path):
     folder = tmp_path / "in"
     folder.mkdir()
@@ -132,6 +134,7 @@ def test_masking_blacks_out_the_text_in_place_and_nothing_else(small_ct, tmp_pat
     assert "113101" in {item.CodeValue for item in after.DeidentificationMethodCodeSequence}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", ["US1_J2KR.dcm", "examples_palette.dcm", "examples_ybr_color.dcm", "OBXXXX1A_2frame.dcm"]
 )

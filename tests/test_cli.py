@@ -50,6 +50,7 @@ def test_names_of_sources_are_completed():
     assert answer.output.split(",")[-1].strip() == "chest-radiograph"
 
 
+@pytest.mark.slow
 def test_a_tour_with_a_failing_notebook_fails_and_says_where(tmp_path):
     kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
     cells = [nbformat.v4.new_code_cell("slices = []\nslices[132]")]
@@ -60,6 +61,7 @@ def test_a_tour_with_a_failing_notebook_fails_and_says_where(tmp_path):
     assert (tmp_path / "out" / "index.html").exists()
 
 
+@pytest.mark.slow
 def test_the_doctor_looks_at_what_the_lessons_need():
     answer = radkit("doctor")
     for part in ("Python", "packages", "MONAI", "Orthanc", "starter data", "machine", "GPU"):

@@ -240,6 +240,7 @@ def test_a_connection_that_always_breaks_says_how_far_it_came_and_keeps_that(ind
     assert cached() == [f"downloads/{WHEEL}.part"]
 
 
+@pytest.mark.slow
 def test_the_stand_in_is_labelled_and_gives_way_to_the_real_one(index, monkeypatch):
     monkeypatch.setenv("RADKIT_STAND_INS", "1")
     with warnings.catch_warnings():

@@ -139,6 +139,7 @@ def pydicom_values(path):
     return ds.pixel_array * float(ds.get("RescaleSlope") or 1) + float(ds.get("RescaleIntercept") or 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["abdomen-ct-dicom", "brain-mr-dicom", "story"])
 def test_a_real_series_has_the_values_of_pydicom_and_the_geometry_of_simpleitk(name, story):
     folder = story.folder if name == "story" else rk.data.fetch(name, progress=False).files["series"]

@@ -123,6 +123,7 @@ def test_the_patient_of_the_story_taught_the_network_nothing() -> None:
     assert set(sources) < set(rk.data.catalog())
 
 
+@pytest.mark.slow
 def test_training_on_the_patient_of_the_story_is_refused(tmp_path: Path) -> None:
     from radkit.model.train_nodules import train
 

@@ -108,6 +108,7 @@ def test_the_first_notebook_runs_on_stand_ins_with_no_index_reachable(place):
     assert sum("STAND-IN" in output.data["text/plain"] for output in pictures) == 3
 
 
+@pytest.mark.slow
 def test_a_failure_names_the_notebook_the_cell_and_the_error(tmp_path):
     broken = nbformat.v4.new_notebook(
         cells=[nbformat.v4.new_code_cell("1"), nbformat.v4.new_code_cell("\nlung = 1 / 0")]

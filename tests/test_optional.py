@@ -14,6 +14,7 @@ def test_a_missing_package_is_named_with_the_command_that_brings_it(monkeypatch)
     assert isinstance(caught.value, ImportError)
 
 
+@pytest.mark.slow
 def test_monai_is_imported_without_noise_and_nothing_stays_blocked():
     code = "import sys; from radkit._optional import optional; optional('monai.bundle'); import rfc3987_syntax"
     child = subprocess.run([sys.executable, "-W", "default", "-c", code], capture_output=True, text=True)
