@@ -6,6 +6,7 @@ import io
 import re
 import warnings
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from struct import error
 
@@ -18,10 +19,11 @@ from radkit.errors import DicomError
 
 from .walker import IMPLICIT, SHORT, UNDEFINED, _dictionary, _element, _Unsure
 
-MOST_READS = 400_000  # two or three an element: some two seconds of pydicom's time
+MOST_READS = 300_000  # two or three an element: some two seconds of pydicom's time
 MOST_WORK = 250_000  # elements, a fifth of items, parts of long texts: again two seconds; an object of 6,000 frames
 MOST_ELEMENTS = 10_000  # of the top level; a scanner writes a few hundred
 INFLATED, RATIO = 32 << 20, 20  # bytes; as many always, and so many times the file
+CHARACTERS, MOST_CHARACTERS = 0x00080005, 100  # which are looked up again for each element that is written
 LARGE, LONG = 4 << 20, 1 << 16  # bytes: of a value; of a list in a sequence, which a contour does not have
 PLAINLY: dict[type, str] = {
     InvalidDicomError: "it does not begin with 128 bytes and DICM.",
@@ -92,14 +94,26 @@ def _check(dataset: Dataset) -> None:
             f"expected 1 to {MOST_ELEMENTS} elements, found {len(dataset)}: empty, truncated, or no image."
         )
     work = 0
-    for element in dataset.elements():
-        if isinstance(element, RawDataElement) and element.value is not None and element.length != UNDEFINED:
+    for element in _unread(dataset):
+        if element.value is not None and element.length != UNDEFINED:
             missing = element.length - len(element.value)
             if missing > 0:
                 raise DicomError(f"truncated, the value of {element.tag} lacks {missing} bytes of {element.length}.")
             work += _work(element) if len(element.value) > 256 else 0
     if work > MOST_WORK:
         raise DicomError("its sequences and lists hold more than those of an image do.")
+
+
+def _unread(dataset: Dataset) -> Iterator[RawDataElement]:
+    """Yield the elements, at every depth, that pydicom has not taken apart yet."""
+    for element in dataset.elements():
+        if isinstance(element, RawDataElement):
+            yield element
+        elif element.VR == "SQ":
+            for item in element.value:
+                yield from _unread(item)
+        elif element.tag == CHARACTERS and element.VM > MOST_CHARACTERS:
+            raise DicomError(f"it has {element.VM} character sets.")
 
 
 def _work(raw: RawDataElement) -> int:
@@ -117,7 +131,8 @@ def _work(raw: RawDataElement) -> int:
             tag, vr, start, length = _element(data, at, implicit)
             hidden = vr == b"UN" and _dictionary(tag) == b"SQ"
             at = start if length == UNDEFINED or (vr or _dictionary(tag)) == b"SQ" else start + length
-            work += 1 + (length // 8 if hidden else data.count(b"\\", start, at) if at - start > LONG else 0)
+            parts = data.count(b"\\", start, at) if at - start > LONG or tag == CHARACTERS else 0
+            work += 1 + (length // 8 if hidden else 1000 * parts if tag == CHARACTERS else parts)
     except (_Unsure, error):
         pass
     return work + max(len(data) - at, 0) // 8  # what cannot be followed might be elements

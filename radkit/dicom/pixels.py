@@ -36,7 +36,8 @@ def read_pixels(frames: Sequence[Frame], *, progress: bool) -> np.ndarray:
     shape = len(frames), int(frames[0].values["Rows"]), int(frames[0].values["Columns"])
     kinds = {frame.values.get("PhotometricInterpretation") for frame in frames} - {"MONOCHROME1", "MONOCHROME2", None}
     if kinds:
-        raise DicomError(f"{frames[0].name}: expected grey values, found {', '.join(map(str, kinds))[:80]}: use read_image.")
+        found = ", ".join(map(str, kinds))[:80]
+        raise DicomError(f"{frames[0].name}: expected grey values, found {found}: use read_image.")
     packed = [frame for frame in frames if frame.offset is None]  # the others are as long as they say, or fail at once
     sources = {id(f.source) if isinstance(f.source, Dataset) else f.source: f.source for f in packed}.values()
     there = sum(len(s.get("PixelData") or b"") if isinstance(s, Dataset) else Path(s).stat().st_size for s in sources)
@@ -123,5 +124,7 @@ def _rescale(frame: Frame) -> tuple[float, float]:
     found = [frame.values.get(keyword) for keyword in ("RescaleSlope", "RescaleIntercept")]
     slope, intercept = (standard if value is None else value for value, standard in zip(found, (1.0, 0.0), strict=True))
     if not all(isinstance(number, (int, float)) and abs(number) < 1e30 for number in (slope, intercept)):  # of float32
-        raise DicomError(f"{frame.name}: expected numbers in RescaleSlope and RescaleIntercept, found {found}.")
+        raise DicomError(
+            f"{frame.name}: expected numbers in RescaleSlope and RescaleIntercept, found {str(found)[:80]}."
+        )
     return float(slope), float(intercept)

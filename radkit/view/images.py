@@ -107,7 +107,8 @@ def _labels(image: Image, labels: Any, shape: tuple[int, ...], names: Names) -> 
     for name, where in {**image.overlays, "": image.padding}.items():
         if where is not None and where.any():
             label = max(known, default=0) + 1
-            labels = np.where(where, label, np.zeros(shape, int) if labels is None else labels).astype(np.uint16)
+            labels = np.zeros(shape, np.uint16) if labels is None else labels.astype(np.uint16)
+            labels[np.broadcast_to(where, shape)] = label
             known, padding = ({**known, label: name}, 0) if name else (known, label)
     return labels, known, padding
 

@@ -79,7 +79,8 @@ def draw(scene: Scene, seen: Scene | View, *, banner: bool = False) -> Still:
     top = MARGIN + TITLE * len(heads)
     picture = image_module.new("RGB", (WIDTH, top + height + MARGIN + LINE * (MOST_NAMES + 3)), BACKGROUND)
     pen = draw_module.Draw(picture)
-    for number, (text, back, ink) in enumerate(heads):
+    for number, (said, back, ink) in enumerate(heads):
+        text = _printable(said)
         pen.rectangle((0, TITLE * number, WIDTH, TITLE * (number + 1)), fill=back)
         pen.text((MARGIN, TITLE * number + TITLE // 2), text, font=_font(21, bold=True), fill=ink, anchor="lm")
     left = (WIDTH - sum(widths) - GAP * (len(widths) - 1)) // 2
@@ -132,9 +133,11 @@ class _Panel:
         if self.scene.presets:
             (center, width), (start, end) = self.seen.window, self.scene.reach
             levels = np.array(self.scene.levels, np.uint8)
-            at = (image.astype(np.float32) - (center + start * width)) * (len(levels) / ((end - start) * width))
-            image = levels[np.clip(np.nan_to_num(at), 0, len(levels) - 1).astype(int)]
-            image = 255 - image if self.scene.inverted else image
+            levels = 255 - levels if self.scene.inverted else levels
+            low, steps = center + start * width, len(levels) / ((end - start) * width)
+            parts = np.array_split(image, 1 + image.size // (1 << 22))  # since numbers take more room than pixels
+            places = (np.nan_to_num((part.astype(np.float32) - low) * steps) for part in parts)
+            image = np.concatenate([levels[np.clip(at, 0, len(levels) - 1).astype(int)] for at in places])
         filtered = image_module.fromarray(image).resize(self.shape, image_module.Resampling.BICUBIC, box=self.box)
         return np.array(filtered.convert("RGB"))
 
@@ -211,7 +214,8 @@ def _legend(pen: ImageDraw, top: float, scene: Scene, seen: Scene | View) -> flo
     names = [(colour, scene.names[label]) for label, colour in list(scene.colours.items())[:MOST_NAMES]]
     more = [("", f"and {len(scene.names) - MOST_NAMES} more")] * (len(scene.names) > MOST_NAMES)
     x, y = float(MARGIN), top + LINE / 2
-    for number, (colour, text) in enumerate([*window, here, *names, *more]):
+    for number, (colour, said) in enumerate([*window, here, *names, *more]):
+        text = _printable(said)
         width = _font(18).getlength(text) + 26 * bool(colour)
         if x > MARGIN and (x + width > WIDTH - MARGIN or number == len(window) + 1):
             x, y = float(MARGIN), y + LINE
@@ -229,6 +233,11 @@ def _padded(
     left, top, right, bottom = pen.textbbox(spot, text, font=font, anchor=anchor)
     pen.rectangle((left - 4, top - 3, right + 3, bottom + 3), fill="#000000")  # to be read on bone as on air
     pen.text(spot, text, font=font, fill=TEXT, anchor=anchor)
+
+
+def _printable(text: str) -> str:
+    """Return what a header says, cut, without what no font has."""
+    return "".join(letter if letter.isprintable() else " " for letter in text[:300])
 
 
 @cache
