@@ -97,14 +97,23 @@ def show(file: Path, other: Path | None, search: str) -> None:
     click.echo(compare(file, other) if other else inspect(file, search=search))
 
 
+def profile_options(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+    """Complete the name of an option of the profile."""
+    from .dicom.profile import ALIASES, options_of_the_standard
+
+    return [name for name in (*options_of_the_standard(), *ALIASES) if name.startswith(incomplete)]
+
+
 @main.command()
 @click.argument("source", metavar="IN", type=click.Path(exists=True, path_type=Path))
 @click.argument("folder", metavar="OUT", type=click.Path(path_type=Path))
-@click.option("--option", "options", multiple=True, help="Option of the profile, such as modified-dates; repeatable.")
+@click.option("--option", "options", multiple=True, shell_complete=profile_options,
+              help="Option of the profile, such as modified-dates; repeatable.")  # fmt: skip
 @click.option(
     "--secret-file", type=click.File("rb"), help="File with the secret of the mapping (default: thrown away)."
 )
-@click.option("--burned-in", default="refuse", show_default=True, help="Text in the pixels: refuse, mask or keep.")
+@click.option("--burned-in", type=click.Choice(["refuse", "mask", "keep"]), default="refuse", show_default=True,
+              help="What becomes of an object with text in its pixels.")  # fmt: skip
 @click.option("--report", type=click.Path(path_type=Path), help="Also write the report to this file, as JSON.")
 def deid(
     source: Path,

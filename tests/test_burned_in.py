@@ -158,4 +158,4 @@ def test_compressed_colour_and_palette_images_are_masked_in_every_frame(name, tm
 def test_keeping_is_said_loudly(small_ct, tmp_path):
     with_text(small_ct.files[0], tmp_path / "in.dcm")
     report = rk.dicom.deidentify(tmp_path / "in.dcm", tmp_path / "out", burned_in="keep", progress=False)
-    assert report.written == 1 and "1 images: kept, nobody looked" in str(report)
+    assert report.written == 1 and "1 image: kept, nobody looked" in str(report)

@@ -431,6 +431,6 @@ def test_the_command_says_what_it_did_and_which_files_it_left_out(small_ct, tmp_
     (tmp_path / "in" / "notes.txt").write_text("no DICOM")
     arguments = ["deid", str(tmp_path / "in"), str(tmp_path / "out"), "--option", "modified-dates"]
     done = CliRunner().invoke(main, [*arguments, "--report", str(tmp_path / "report.json")])
-    assert done.exit_code == 0 and "1 objects de-identified, 1 files left out" in done.output
+    assert done.exit_code == 0 and "1 object de-identified, 1 file left out" in done.output
     assert "notes.txt" in done.output and (tmp_path / "report.json").exists()
     assert CliRunner().invoke(main, arguments).exit_code == 1  # OUT is no longer empty

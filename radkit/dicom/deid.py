@@ -23,7 +23,7 @@ from .burned_in import black_out, find_text, in_colour, warning_in
 from .cleaning import Cleaner, Refused
 from .mapping import Mapping
 from .profile import chosen
-from .table import Table
+from .table import Table, counted
 
 EVERY = 10  # of a series whose headers do not warn of text one image in ten is looked at, and each if one shows text
 SAID = {"X": "removed", "Z": "emptied, or a pseudonym", "D": "dummy value", "U": "new UID", "S": "date shifted"}
@@ -234,9 +234,11 @@ class _Run:
         self.pixels[UNSEEN] = sum(map(len, self.unseen.values()))
         done = sum((done for _, done in self.written.values()), Counter[tuple[str, str]]())
         rows: list = [(SAID.get(act, "text cleaned"), name, str(times)) for (act, name), times in sorted(done.items())]
-        rows += [f"{times} files left out: {reason}" for reason, times in Counter(self.left_out.values()).items()]
-        rows += [f"{times} images: {what}" for what, times in self.pixels.items() if times]
-        title = f"{len(self.written)} objects de-identified, {len(self.left_out)} files left out"
+        rows += [
+            f"{counted(times, 'file')} left out: {reason}" for reason, times in Counter(self.left_out.values()).items()
+        ]
+        rows += [f"{counted(times, 'image')}: {what}" for what, times in self.pixels.items() if times]
+        title = f"{counted(len(self.written), 'object')} de-identified, {counted(len(self.left_out), 'file')} left out"
         options = tuple(sorted(self.cleaner.options))
         return Report(title, rows, folder, options, len(self.written), dict(self.pixels), self.left_out)
 

@@ -19,7 +19,7 @@ from ..errors import DicomError
 from ._file import is_dicom
 from .problems import Header, problems_of
 from .recall import recall, remember
-from .table import Table
+from .table import Table, counted
 from .tags import read_readable
 from .walker import PIXELS, Found, walk_file
 
@@ -239,6 +239,6 @@ def _as_table(series: list[Series], others: list[Path], unreadable: dict[Path, s
         rows += [f"{path}: {reason}" for path, reason in unreadable.items()]
     patients, studies = ({getattr(one, name): 0 for one in series} for name in ("patient_id", "study_uid"))
     counts = (("patient", "patients", patients), ("study", "studies", studies), ("series", "series", series))
-    title = ", ".join(f"{len(found):,} {one if len(found) == 1 else many}" for one, many, found in counts)
-    title += f"; {len(others):,} other files" * bool(others)
+    title = ", ".join(counted(len(found), one, many) for one, many, found in counts)
+    title += f"; {counted(len(others), 'other file')}" * bool(others)
     return Scan(title, rows, series, others, unreadable, list(patients), list(studies))

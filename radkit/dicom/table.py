@@ -34,6 +34,11 @@ def clean(text: object, most: int = 200) -> str:
     return line if len(line) <= most else line[: most - 1] + "…"
 
 
+def counted(number: int, one: str, many: str = "") -> str:
+    """Return "1 file", "2 files"; `many` is for words that are no `one` with an s."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
 @dataclass(frozen=True, repr=False)
 class Table:
     """Rows of cells, and remarks (a `str`) on the row above: lines in a terminal, HTML in a notebook."""

@@ -19,7 +19,7 @@ from pydicom.uid import UID
 from ..errors import DicomError
 from ._file import is_dicom, read_dataset
 from .first_bytes import FirstBytes, explain
-from .table import Table, clean
+from .table import Table, clean, counted
 from .walker import _dictionary, walk_file
 
 Place: TypeAlias = "tuple[int, ...]"  # the way to an element through sequences: tag, item, tag, item, ..., tag
@@ -104,7 +104,9 @@ def inspect(source: str | Path | Dataset, *, search: str = "") -> Tags:
     hits = _with_parents(place for place, row in rows.items() if search.lower() in " ".join(row).lower())
     shown = [row for place, row in rows.items() if place in hits]
     file = Path(dataset.filename) if getattr(dataset, "filename", None) else None
-    title = f"{file.name if file else 'dataset'}: {len(shown):,} elements" + " and more" * (len(found) > MOST_TAGS)
+    title = f"{file.name if file else 'dataset'}: {counted(len(shown), 'element')}" + " and more" * (
+        len(found) > MOST_TAGS
+    )
     return Tags(f"{title}; {remark}" if remark else title, shown, file)
 
 
