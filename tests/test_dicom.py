@@ -394,3 +394,11 @@ def test_a_tilted_stack_is_straightened_when_asked(slices):
         assert off[k, int(np.ceil(top)) : int(top) + 127].max() < 0.06
     with pytest.raises(DicomError, match='"gaps" or "tilt"'):
         rk.dicom.read_series(slices, resample="nearest")
+
+
+def test_headers_are_enough_and_what_was_changed_in_them_holds(small_ct):
+    headers = rk.dicom.read_headers(small_ct.folder)
+    for header in headers:
+        header.ImagePositionPatient = [0, *header.ImagePositionPatient[1:]]
+    moved = rk.dicom.read_series(headers)
+    assert np.array_equal(moved.array, small_ct.volume.array) and moved.affine[0, 3] == 0

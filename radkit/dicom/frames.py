@@ -57,6 +57,8 @@ def frames_of(source: str | Path | Dataset) -> list[Frame]:
         if found is not None and values is not None and "SharedFunctionalGroupsSequence" not in values:
             return [Frame(source, None, values, _offset(found, values))]
     header = source if isinstance(source, Dataset) else read_dataset(source, pixels=False)
+    if "PixelData" not in header and header.get("filename"):  # a header of read_headers: its pixels are in its file
+        source = str(header.filename)
     with refusing(header, "the header cannot be used"):
         values = {keyword: _python(header.get(keyword)) for keyword in KEYWORDS if keyword in header}
         if "PerFrameFunctionalGroupsSequence" not in header or values.get("Modality") == "SEG":
