@@ -6,7 +6,6 @@ import io
 import re
 import warnings
 import zlib
-from collections.abc import Iterator
 from pathlib import Path
 from struct import error
 
@@ -20,11 +19,11 @@ from radkit.errors import DicomError
 from .walker import IMPLICIT, SHORT, UNDEFINED, _dictionary, _element, _Unsure
 
 MOST_READS = 300_000  # two or three an element: some two seconds of pydicom's time
-MOST_WORK = 250_000  # elements, a fifth of items, parts of long texts: again two seconds; an object of 6,000 frames
+MOST_WORK, BYTES = 200_000, 100  # as counted below, and one more for as many bytes: two seconds to read, four to write
 MOST_ELEMENTS = 10_000  # of the top level; a scanner writes a few hundred
 INFLATED, RATIO = 32 << 20, 20  # bytes; as many always, and so many times the file
-CHARACTERS, MOST_CHARACTERS = 0x00080005, 100  # which are looked up again for each element that is written
-LARGE, LONG = 4 << 20, 1 << 16  # bytes: of a value; of a list in a sequence, which a contour does not have
+CHARACTERS, DEAR = 0x00080005, 1000  # character sets are looked up again for each element that is written
+LARGE, LONGEST = 4 << 20, 1 << 16  # bytes of a value, and of a list in a sequence: no contour is as long
 PLAINLY: dict[type, str] = {
     InvalidDicomError: "it does not begin with 128 bytes and DICM.",
     RecursionError: "its sequences are nested too deeply.",
@@ -74,7 +73,7 @@ def read_dataset(path: str | Path, *, pixels: bool = True) -> Dataset:
             dataset = dcmread(file, stop_before_pixels=not pixels)
         if isinstance(file.raw, _Inflated):
             dataset.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
-        _check(dataset)
+        _check(dataset, Path(path).stat().st_size)
     except Exception as fault:  # pydicom raises whatever the damage leads to
         raise DicomError(f"{path} cannot be read as DICOM: {reason_of(fault)}") from fault
     dataset.filename = str(path)
@@ -87,55 +86,53 @@ def reason_of(fault: Exception) -> str:
     return PLAINLY.get(type(fault)) or " ".join(said.split())[:300] or type(fault).__name__
 
 
-def _check(dataset: Dataset) -> None:
+def _check(dataset: Dataset, size: int) -> None:
     """Refuse a data set that is too large, or that the file ends in the midst of: pydicom takes what there is."""
     if not 0 < len(dataset) <= MOST_ELEMENTS:
         raise DicomError(
             f"expected 1 to {MOST_ELEMENTS} elements, found {len(dataset)}: empty, truncated, or no image."
         )
+    if _work(dataset) > MOST_WORK + size // BYTES:
+        raise DicomError("its sequences and lists hold more than those of an image of its size do.")
+
+
+def _work(dataset: Dataset) -> int:
+    """Estimate the work in a data set: 1 an element, 5 an item of a sequence, 1 a part of a long list."""
     work = 0
-    for element in _unread(dataset):
-        if element.value is not None and element.length != UNDEFINED:
-            missing = element.length - len(element.value)
-            if missing > 0:
-                raise DicomError(f"truncated, the value of {element.tag} lacks {missing} bytes of {element.length}.")
-            work += _work(element) if len(element.value) > 256 else 0
-    if work > MOST_WORK:
-        raise DicomError("its sequences and lists hold more than those of an image do.")
-
-
-def _unread(dataset: Dataset) -> Iterator[RawDataElement]:
-    """Yield the elements, at every depth, that pydicom has not taken apart yet."""
     for element in dataset.elements():
         if isinstance(element, RawDataElement):
-            yield element
+            missing = 0 if element.length == UNDEFINED else element.length - len(element.value or b"")
+            if missing > 0:
+                raise DicomError(f"truncated, the value of {element.tag} lacks {missing} bytes of {element.length}.")
+            work += 1 + _hidden_work(element)
         elif element.VR == "SQ":
-            for item in element.value:
-                yield from _unread(item)
-        elif element.tag == CHARACTERS and element.VM > MOST_CHARACTERS:
-            raise DicomError(f"it has {element.VM} character sets.")
+            work += sum(5 + _work(item) for item in element.value)
+        elif element.tag == CHARACTERS:
+            work += DEAR * (element.VM - 1)
+    return work
 
 
-def _work(raw: RawDataElement) -> int:
-    """Estimate what pydicom has to make of a value: it takes sequences and lists apart when they are asked for."""
+def _hidden_work(raw: RawDataElement) -> int:
+    """Estimate the work in a value that pydicom takes apart when it is asked for."""
     data, implicit = raw.value or b"", raw.is_implicit_VR or raw.VR == "UN"
     vr = _dictionary(raw.tag) if implicit else str(raw.VR).encode()
     if vr != b"SQ":
         return data.count(b"\\") if vr in SHORT else 0
     work = at = 0
     try:
-        while at < len(data) and work <= MOST_WORK and raw.is_little_endian:
-            if IMPLICIT(data, at)[0] == 0xFFFE:  # an item, or an end mark
-                at, work = at + 8, work + 5
+        while at < len(data) and raw.is_little_endian and work <= MOST_WORK + len(data) // 20:
+            group, number, _ = IMPLICIT(data, at)
+            if group == 0xFFFE:  # an item, or an end mark
+                at, work = at + 8, work + 5 * (number == 0xE000)
                 continue
             tag, vr, start, length = _element(data, at, implicit)
-            hidden = vr == b"UN" and _dictionary(tag) == b"SQ"
+            opaque = vr == b"UN" and _dictionary(tag) == b"SQ"
             at = start if length == UNDEFINED or (vr or _dictionary(tag)) == b"SQ" else start + length
-            parts = data.count(b"\\", start, at) if at - start > LONG or tag == CHARACTERS else 0
-            work += 1 + (length // 8 if hidden else 1000 * parts if tag == CHARACTERS else parts)
+            parts = data.count(b"\\", start, at) if length > LONGEST or tag == CHARACTERS else 0
+            work += 1 + (length // 8 if opaque else parts * (DEAR if tag == CHARACTERS else 1))
     except (_Unsure, error):
         pass
-    return work + max(len(data) - at, 0) // 8  # what cannot be followed might be elements
+    return work + max(len(data) - at, 0) // 8  # what cannot be followed may be elements
 
 
 class _Counted(io.BufferedReader):
