@@ -33,7 +33,7 @@ PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 NEEDED = ("Rows", "Columns", "SamplesPerPixel", "BitsAllocated")
 # The most that is decoded at once, and the most that a codec is believed to have shrunk: 200 to 1 beyond 32 MiB.
 CEILING, ALWAYS, RATIO = 4 << 30, 32 << 20, 200
-MOST_PIXELS = 50_000_000  # of a frame: twice the largest mammogram
+MOST_PIXELS, MOST_SCANS = 50_000_000, 100  # of a frame: twice the largest mammogram; each scan may be as large
 
 
 def decode(dataset: Dataset, *, frame: int | None = None, rgb: bool = False, all_bits: bool = False) -> np.ndarray:
@@ -89,6 +89,8 @@ def _check_size(dataset: Dataset, frame: int | None) -> None:
         for stream in generate_frames(data, **known) if frame is None else [get_frame(data, frame, **known)]:
             if (found := _size_in(stream)) != (rows, columns, samples):
                 raise ValueError(f"expected rows, columns, samples of {rows, columns, samples}, coded are {found}")
+            if (scans := stream.count(b"\xff\xda")) > MOST_SCANS:
+                raise ValueError(f"a frame is coded in {scans} scans")
 
 
 def _size_in(stream: bytes) -> tuple[int, ...] | None:
