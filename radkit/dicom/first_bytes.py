@@ -57,7 +57,7 @@ def _meaning(tag: int, vr: bytes, length: int, value: bytes) -> str:
     keyword = keyword_for_tag(tag)
     vr = vr or (dictionary_VR(tag)[:2].encode() if keyword else b"UN")
     text = "binary" if vr in LONG else value.decode("latin1").rstrip("\0 ")
-    if vr in (b"US", b"UL", b"SS", b"SL"):
+    if vr in (b"US", b"UL", b"SS", b"SL") and len(value) <= 8:
         text = str(int.from_bytes(value, "little", signed=vr[:1] == b"S"))
     elif vr == b"UI" and UID(text).name != text:
         text += f" ({UID(text).name})"

@@ -22,7 +22,7 @@ GROUPED = (*PLACE, "RescaleSlope", "RescaleIntercept")
 KEYWORDS = (*GROUPED, "Modality", "ImageType", "SeriesInstanceUID", "FrameOfReferenceUID", "NumberOfFrames", "Rows",
             "Columns", "SamplesPerPixel", "PhotometricInterpretation", "BitsAllocated", "BitsStored", "HighBit",
             "PixelRepresentation", "ModalityLUTSequence", "SharedFunctionalGroupsSequence",
-            "PerFrameFunctionalGroupsSequence")  # fmt: skip
+            "PerFrameFunctionalGroupsSequence", "DoseGridScaling")  # fmt: skip
 WANTED = {int(tag_for_keyword(keyword) or 0): (keyword, dictionary_VR(keyword)) for keyword in KEYWORDS}
 
 

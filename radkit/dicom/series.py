@@ -117,7 +117,8 @@ def _one_series(frames: Iterable[Frame], series_uid: str | None) -> list[Frame]:
     masks: dict[str, list[Frame]] = {}
     for frame in frames:
         uid, modality = frame.values.get("SeriesInstanceUID") or "", frame.values.get("Modality")
-        placed = frame.values.get("ImagePositionPatient") and modality != "RTDOSE"
+        dose = modality == "RTDOSE" or "DoseGridScaling" in frame.values
+        placed = frame.values.get("ImagePositionPatient") and not dose
         if series_uid in (None, uid) and (placed or modality == "SEG"):
             (masks if modality == "SEG" else images).setdefault(uid, []).append(frame)
     found = images or masks
