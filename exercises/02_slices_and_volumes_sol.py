@@ -72,7 +72,10 @@ rk.check.Window(
     tolerance=0.3,
     wrong=[
         ((-600, 1500), "That is a window for the lung: the whole liver is nearly white in it, and so is every lesion."),
-        ((50, 400), "That is the window for all of the belly: 30 HU are one thirteenth of it. Here a narrower one shows more."),
+        (
+            (50, 400),
+            "That is the window for all of the belly: 30 HU are one thirteenth of it. Here a narrower one shows more.",
+        ),
         ((400, 1800), "That is a window for bone: 30 HU are one sixtieth of it, a step that is easily missed."),
         (
             (40, 80),
@@ -111,7 +114,10 @@ rk.check.Point(
             (x, -y, z),
             "That is as far to the front as the nodule lies to the back. The back (P) is at the bottom of the axial picture.",
         ),
-        ((x, y, z - 60), "That is 6 cm too low. It is the same lobe, but nearer to the diaphragm: scroll towards the head."),
+        (
+            (x, y, z - 60),
+            "That is 6 cm too low. It is the same lobe, but nearer to the diaphragm: scroll towards the head.",
+        ),
     ],
     hint="It lies at the back of the left lower lobe, as large as a cherry, and touches or nearly touches the chest wall.",
     way="Scroll up to the height of the pulmonary arteries, and look in the lung on the right of the screen, at the back.",

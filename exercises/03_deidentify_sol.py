@@ -49,10 +49,19 @@ rk.check.Words(
     "identifying",
     identifying,
     wrong=[
-        ({"PatientName", "PatientAddress"}, "Those name her directly. But a date and a hospital are enough for whoever knows the day's list."),
-        (identifying - {"StudyInstanceUID"}, "One is missing: a number that is worldwide unique leads straight back to the study in the archive."),
+        (
+            {"PatientName", "PatientAddress"},
+            "Those name her directly. But a date and a hospital are enough for whoever knows the day's list.",
+        ),
+        (
+            identifying - {"StudyInstanceUID"},
+            "One is missing: a number that is worldwide unique leads straight back to the study in the archive.",
+        ),
         (identifying - {"SeriesDescription"}, "One is missing: read the free text. Somebody wrote a name into it."),
-        (identifying | {"PixelSpacing"}, "One too many: without the pixel spacing nobody can measure anything, and it identifies no one."),
+        (
+            identifying | {"PixelSpacing"},
+            "One too many: without the pixel spacing nobody can measure anything, and it identifies no one.",
+        ),
     ],
     hint="Go through the list and ask of each: who could find her with it, alone or together with the day's worklist?",
     way="Six of the ten. Beside the obvious: a date, a place, a free text, and a worldwide unique number.",
@@ -60,7 +69,14 @@ rk.check.Words(
 )
 
 # %%
-must_go = {"PatientName", "PatientAddress", "StudyDate", "InstitutionName", "SeriesDescription", "StudyInstanceUID"}  # SOLUTION
+must_go = {
+    "PatientName",
+    "PatientAddress",
+    "StudyDate",
+    "InstitutionName",
+    "SeriesDescription",
+    "StudyInstanceUID",
+}  # SOLUTION
 check("identifying", must_go)
 
 # %% [markdown]

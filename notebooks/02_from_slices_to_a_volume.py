@@ -52,7 +52,8 @@ by_name = sorted(slices, key=lambda s: s.SOPInstanceUID)  # an export names each
 by_number = sorted(slices, key=lambda s: s.InstanceNumber)
 by_position = sorted(slices, key=lambda s: s.ImagePositionPatient[2])
 for one in by_name[:4]:
-    print(f"…{one.SOPInstanceUID[-8:]}.dcm   InstanceNumber {one.InstanceNumber:>3}   z = {one.ImagePositionPatient[2]:7.1f} mm")
+    uid, height = one.SOPInstanceUID, one.ImagePositionPatient[2]
+    print(f"…{uid[-8:]}.dcm   InstanceNumber {one.InstanceNumber:>3}   z = {height:7.1f} mm")
 
 # %% [markdown]
 # ### Predict, then run
@@ -84,7 +85,8 @@ row, column = np.split(np.array(slices[0].ImageOrientationPatient, float), 2)
 normal = np.cross(row, column)
 heights = np.sort([np.dot(one.ImagePositionPatient, normal) for one in slices])
 print("rows run along   ", row, " columns run along", column, " the stack grows along", normal)
-print(f"from {heights[0]:.1f} to {heights[-1]:.1f} mm; distances between neighbours: {np.unique(np.diff(heights).round(3))} mm")
+steps = np.unique(np.diff(heights).round(3))
+print(f"from {heights[0]:.1f} to {heights[-1]:.1f} mm; distances between neighbours: {steps} mm")
 
 # %% [markdown]
 # One distance everywhere: no slice is missing. Note that this is *not* `SliceThickness`. A scanner may well reconstruct
@@ -114,9 +116,10 @@ print("the same voxels, from the other end:", np.array_equal(theirs.array[::-1],
 # %%
 source = rk.data.fetch("chest-ct", stand_in=stand_in)
 labels, structures = rk.data.read_labels(source), rk.data.read_names(source)
-wanted = {"trachea": "trachea", "lung_lower_lobe_left": "lung", "autochthon_left": "back muscle", "liver": "liver",
-          "vertebrae_T8": "vertebra", "aorta": "aorta"}
-medians = {wanted[name]: np.median(ct.array[labels.array == number]) for number, name in structures.items() if name in wanted}
+wanted = {"lung_lower_lobe_left": "lung", "autochthon_left": "back muscle", "vertebrae_T8": "vertebra"}
+wanted |= {name: name for name in ("trachea", "liver", "aorta")}
+number_of = {name: number for number, name in structures.items()}
+medians = {wanted[name]: np.median(ct.array[labels.array == number_of[name]]) for name in wanted}
 for name, value in sorted(medians.items(), key=lambda pair: pair[1]):
     print(f"{value:7.0f} HU   {name}")
 
@@ -284,6 +287,7 @@ rk.view.still(upright, title=f"B, resampled to an upright stack · {story.title}
 # brighter than the threshold half-way between nodule and lung. **Predict also: what does the same nodule measure on slices of
 # 5, 7.5 and 10 mm?** We make them as a scanner would: by averaging neighbours.
 
+
 # %%
 def nodule_volume(ct, radius=14, threshold=-378):
     """Return the volume in ml of what is brighter than the threshold in the ball round the nodule."""
@@ -321,11 +325,13 @@ for thickness, volumes in measured.items():
 #
 # *Predict: how small can it come out on slices of 5 mm?*
 
+
 # %%
 def ball(diameter, thickness, first, fine=0.1):
     """Return the volume (mm³) that a perfect ball measures on slices of ``thickness``, one of which begins at ``first`` mm."""
     across = np.arange(-diameter, diameter, fine) + fine / 2
-    top = np.sqrt(np.clip((diameter / 2) ** 2 - across[:, None] ** 2 - across**2, 0, None))  # of the ball, at each pixel
+    squares = across[:, None] ** 2 + across**2
+    top = np.sqrt(np.clip((diameter / 2) ** 2 - squares, 0, None))  # of the ball, at each pixel
     voxels = 0
     for low in np.arange(first - 10 * thickness, diameter, thickness):
         inside = np.minimum(top, low + thickness) - np.maximum(-top, low)  # how many mm of this slice are nodule

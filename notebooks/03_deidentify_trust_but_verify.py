@@ -73,7 +73,8 @@ for path in story.files[36:56:4]:
         setattr(image, keyword, word)
     image.PatientSex, image.PatientAge, image.StudyTime = "F", "070Y", "101512"
     request = Dataset()
-    request.RequestedProcedureDescription, request.RequestingPhysician = "CT, see letter of DR LETTERWRITER", "LETTERWRITER^LENA"
+    request.RequestingPhysician = "LETTERWRITER^LENA"
+    request.RequestedProcedureDescription = "CT, see letter of DR LETTERWRITER"
     image.RequestAttributesSequence = [request]
     private = image.private_block(0x0029, "RADKIT PRIVATE EXAMPLE", create=True)
     private.add_new(0x10, "LO", "CONSOLE USER TECHNICIAN TINA")
@@ -109,6 +110,7 @@ for path in sorted(hospital.iterdir()):
 # %% [markdown]
 # *Predict: how many of the planted words are still in there?* We look for their letters in the bytes of the file, not in the
 # tags that we happen to think of:
+
 
 # %%
 def left_in(folder):
