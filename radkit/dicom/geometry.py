@@ -30,7 +30,7 @@ class Stack:
         if max(abs(along @ along - 1), abs(down @ down - 1), abs(along @ down)) > 2e-3:
             raise DicomError(f"{frames[0].name}: ImageOrientationPatient {cosines.tolist()} are no perpendicular "
                              "vectors of length 1.")  # fmt: skip
-        if min(*self.spacing, *rows, *columns) <= 0:
+        if min(*self.spacing, *rows, *columns) < 1e-6:
             raise DicomError(f"{frames[0].name}: expected Rows, Columns and PixelSpacing above 0, found "
                              f"{rows[0]:g}, {columns[0]:g} and {self.spacing.tolist()}.")  # fmt: skip
         self.along, self.normal = (v / np.linalg.norm(v) for v in (along, np.cross(along, down)))  # to all digits
@@ -108,7 +108,7 @@ def _column(frames: Sequence[Frame], keyword: str, size: int) -> np.ndarray:
     """Return an attribute of every frame, (frames, size); all must have it, whole and finite."""
     with suppress(TypeError, ValueError):
         column = np.array([frame.values.get(keyword) for frame in frames], float).reshape(len(frames), size)
-        if np.isfinite(column).all():
+        if (np.abs(column) < 1e6).all():  # no body is as large, and beyond numbers lose their digits
             return column
     if len(frames) > 1:  # which one is it?
         return np.concatenate([_column([frame], keyword, size) for frame in frames])
