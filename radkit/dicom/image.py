@@ -180,7 +180,7 @@ def _place(dataset: Dataset) -> dict[str, Any]:
 
 def _pair(dataset: Dataset, keyword: str) -> Pair | None:
     pair = numbers(dataset, keyword)
-    return (pair[0], pair[1]) if len(pair) == 2 and 1e-6 < min(pair) and max(pair) < 1e6 else None
+    return (pair[0], pair[1]) if len(pair) == 2 and min(pair) > 1e-6 and max(pair) < 1e6 else None
 
 
 def _spacing(dataset: Dataset) -> tuple[Pair | None, str]:
@@ -197,7 +197,7 @@ def _spacing(dataset: Dataset) -> tuple[Pair | None, str]:
     flat = [r for r in dataset.get("SequenceOfUltrasoundRegions") or [] if [r.get(key) for key in keys] == [1, 3, 3]]
     deltas = {tuple(10 * abs((numbers(r, f"PhysicalDelta{axis}") or [0])[0]) for axis in "YX") for r in flat}  # of cm
     down, across = deltas.pop() if len(deltas) == 1 else (0.0, 0.0)
-    return ((down, across), "patient") if 1e-6 < min(down, across) and max(down, across) < 1e6 else (None, "")
+    return ((down, across), "patient") if min(down, across) > 1e-6 and max(down, across) < 1e6 else (None, "")
 
 
 def _words(dataset: Dataset) -> dict[str, Any]:
