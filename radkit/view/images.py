@@ -104,12 +104,14 @@ def _image_scene(image: Image, mask: Volume | np.ndarray | None, names: Names, a
 def _labels(image: Image, labels: Any, shape: tuple[int, ...], names: Names) -> tuple[Any, dict[int, str], int]:
     """Return the labels of mask, overlays and padding in one array, all names but padding's, and padding's label."""
     known, padding = names_of(labels, names), 0
-    for name, where in {**image.overlays, "": image.padding}.items():
-        if where is not None and where.any():
-            label = max(known, default=0) + 1
-            labels = np.zeros(shape, np.uint16) if labels is None else labels.astype(np.uint16)
-            labels[np.broadcast_to(where, shape)] = label
-            known, padding = ({**known, label: name}, 0) if name else (known, label)
+    graphics = {**image.overlays, "": image.padding}
+    shown = {name: where for name, where in graphics.items() if where is not None and where.any()}
+    if shown:
+        labels = np.zeros(shape, np.uint16) if labels is None else labels.astype(np.uint16)
+    for name, where in shown.items():
+        label = max(known, default=0) + 1
+        labels[np.broadcast_to(where, shape)] = label
+        known, padding = ({**known, label: name}, 0) if name else (known, label)
     return labels, known, padding
 
 
