@@ -110,6 +110,7 @@ def test_a_cine_scrolls_plays_and_stops(session):
     frames = set()
     assert session.until(lambda: frames.add(canvas.get_attribute("aria-valuenow")) or len(frames) > 5)
     session.page.keyboard.press("p")
+    session.page.wait_for_timeout(200)  # the frame that is on its way is still drawn
     still = canvas.get_attribute("aria-valuenow")
     session.page.wait_for_timeout(300)
     assert canvas.get_attribute("aria-valuenow") == still
