@@ -176,14 +176,17 @@ def take(path: Path, name: str, number: int, watch: Watch, folder: Path) -> None
     if number % 10 == 3:
         with watch.operation(name, "show", path):
             rk.view.show(path).close()
+    done: Any = None
     with watch.operation(name, "deidentify", None):
         how = "refuse" if number % 50 == 7 else "keep"
         out, options = folder / "out" / "deid", OPTIONS[number % len(OPTIONS)]
         done = rk.dicom.deidentify(path, out, options=options, burned_in=how, progress=False)
         assert f"{done}{done._repr_html_()}"
         assert done.written + len(done.left_out) == 1 and all(map(str.strip, done.left_out.values()))
-        check_written(out, done.written, image if number % 3 == 0 else None)
-        assert os.listdir(folder / "out") == ["deid"]  # noqa: PTH208
+    if done is not None:
+        with watch.operation(name, "written", None):  # by itself: reading again is not what de-identifying took
+            check_written(out, done.written, image if number % 3 == 0 else None)
+            assert os.listdir(folder / "out") == ["deid"]  # noqa: PTH208
     for left in (folder / "out").iterdir():
         shutil.rmtree(left)
     assert sha256(path.read_bytes()).digest() == digest, f"{name} was changed"
