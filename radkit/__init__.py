@@ -1,7 +1,7 @@
 """radkit: learn and prototype radiology AI, from a DICOM file to a result back in the archive.
 
 ``import radkit as rk`` is light; each room (``rk.dicom``, ``rk.data``, ``rk.view``, ``rk.results``, ``rk.model``,
-``rk.pacs``, ``rk.deploy``, ``rk.check``) is imported when it is first entered.
+``rk.evaluate``, ``rk.pacs``, ``rk.deploy``, ``rk.check``) is imported when it is first entered.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from types import ModuleType
 from .errors import RadkitError
 
 __version__ = "0.1.0"
-_ROOMS = ("check", "data", "deploy", "dicom", "model", "pacs", "results", "view")
+_ROOMS = ("check", "data", "deploy", "dicom", "evaluate", "model", "pacs", "results", "view")
 __all__ = ["RadkitError", *_ROOMS]
 
 

@@ -42,6 +42,10 @@ class ModelError(RadkitError):
     """A bundle is incomplete, or a model was fed what it was not made for."""
 
 
+class EvaluationError(RadkitError):
+    """Truth and prediction do not fit together, or do not hold what the figure asked for needs."""
+
+
 class CheckError(RadkitError):
     """An exercise, or the answer to one of its questions, is not written as it should be."""
 

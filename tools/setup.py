@@ -90,7 +90,7 @@ def venv_command(venv: Path) -> list[str]:
 
 def install_packages(python: Path, purpose: str, torch: str) -> bool:
     """Install the pinned packages unless they are there already; return whether anything was installed."""
-    extras = "all" if deploy_has_wheels() else "view,model,pacs,lab"
+    extras = "all" if deploy_has_wheels() else "view,evaluate,model,pacs,lab"
     extras += ",test" if purpose == "test" else ""
     wanted = hashlib.sha256((ROOT / "pyproject.toml").read_bytes() + (ROOT / "constraints.txt").read_bytes())
     stamp = python.parent.parent / "radkit-setup"
