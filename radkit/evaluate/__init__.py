@@ -1,4 +1,4 @@
-"""How good is it, and how sure are we: overlap, lesions, thresholds, calibration, agreement, and an interval on each."""
+"""How good is it, and how sure are we: overlap, lesions, thresholds, calibration, agreement, each with an interval."""
 
 from __future__ import annotations
 
