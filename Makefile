@@ -38,7 +38,7 @@ notebooks: setup-lab  ## rebuild the .ipynb files from their .py sources
 	$(RUN)/python tools/build_notebooks.py
 
 model: setup-lab  ## train the nodule network again and rebuild its bundle (ten minutes on two cores at most)
-	$(RUN)/python -m radkit.model.train_nodules --out data/bundles/lung_nodule
+	$(RUN)/python tools/train_nodules.py --out data/bundles/lung_nodule
 
 constraints:  ## pin every package anew, for Python 3.10 and up on Linux, macOS and Windows
 	$(PYTHON) -m uv pip compile pyproject.toml --all-extras --universal --python-version 3.10 \

@@ -15,8 +15,8 @@ import pytest
 from highdicom import Volume
 
 import radkit as rk
-from radkit.data.nodules import Nodule, insert_nodules
 from radkit.errors import ModelError, RadkitError
+from radkit_phantoms.nodules import Nodule, insert_nodules
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "data" / "bundles" / "lung_nodule"
@@ -125,7 +125,8 @@ def test_the_patient_of_the_story_taught_the_network_nothing() -> None:
 
 @pytest.mark.slow
 def test_training_on_the_patient_of_the_story_is_refused(tmp_path: Path) -> None:
-    from radkit.model.train_nodules import train
+    sys.path.insert(0, str(ROOT / "tools"))
+    from train_nodules import train
 
     shutil.copytree(FOLDER, folder := tmp_path / "bundle")
     config = json.loads((folder / "configs" / "train.json").read_text())
@@ -213,8 +214,9 @@ def test_monai_runs_the_bundle_on_a_nifti_file_and_finds_the_same(patient: Volum
 def test_the_recipe_gives_the_same_weights_twice(tmp_path: Path) -> None:
     import torch
 
-    from radkit.model.cohort import Case
-    from radkit.model.train_nodules import train
+    sys.path.insert(0, str(ROOT / "tools"))
+    from nodule_cohort import Case
+    from train_nodules import train
 
     volume, _ = phantom()
     weights = []

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from highdicom import Volume
 
-from radkit.data.nodules import Nodule, insert_nodules, place_nodules
+from radkit_phantoms.nodules import Nodule, insert_nodules, place_nodules
 
 
 def chest(spacing: tuple[float, float, float], *, side_mm: float = 96.0) -> tuple[Volume, Volume]:

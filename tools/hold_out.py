@@ -12,12 +12,12 @@ from pathlib import Path
 
 import click
 import numpy as np
+from train_nodules import train
 
 from radkit._optional import optional
 from radkit.data import read
-from radkit.data.nodules import insert_nodules, place_nodules
 from radkit.model import Bundle, keep_inside_lungs, load_bundle, lungs, predict
-from radkit.model.train_nodules import train
+from radkit_phantoms.nodules import insert_nodules, place_nodules
 
 SEEDS, NODULES = (100, 101), 14
 

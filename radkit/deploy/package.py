@@ -145,7 +145,8 @@ def _lay_out(root: Path, app: Path, bundle: Bundle) -> None:
     etc, opt, var = (root / top / "holoscan" for top in ("etc", "opt", "var"))
     ignored = shutil.ignore_patterns("__pycache__", "*.pyc", "app.yaml")
     shutil.copytree(app, opt / "app", ignore=ignored)
-    shutil.copytree(PACKAGE, opt / "app" / "radkit", ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
+    for package in (PACKAGE, PACKAGE.with_name("radkit_phantoms")):  # the second for what it knows of lungs
+        shutil.copytree(package, opt / "app" / package.name, ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
     shutil.copytree(bundle.folder / "configs", opt / "app" / "bundle" / "configs")
     _write(opt / "app" / "bundle" / "NAME", bundle.name)
     for part in ("LICENSE", "docs/README.md"):

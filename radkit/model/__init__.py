@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from .anatomy import lungs
+from radkit_phantoms.lung_mask import lungs
+
 from .bundle import Bundle, load_bundle
 from .inference import find_nodules, keep_inside_lungs, predict
 

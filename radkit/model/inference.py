@@ -13,8 +13,8 @@ from scipy import ndimage
 
 from radkit._optional import optional
 from radkit.errors import ModelError
+from radkit_phantoms.lung_mask import lungs
 
-from .anatomy import lungs
 from .bundle import Bundle, load_bundle
 
 if TYPE_CHECKING:

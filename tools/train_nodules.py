@@ -1,4 +1,4 @@
-"""The recipe of the lung nodule network: ``python -m radkit.model.train_nodules --out data/bundles/lung_nodule``.
+"""The recipe of the lung nodule network: ``python tools/train_nodules.py --out data/bundles/lung_nodule``.
 
 What it does is written in the bundle's ``configs/train.json``: the sources, the cohort, the network, the loss, the
 optimizer, the steps and the seed. It makes the cohort, trains on it, and writes ``models/model.pt`` and ``model.ts``.
@@ -16,16 +16,15 @@ from zipfile import ZipFile
 
 import click
 import numpy as np
+from nodule_cohort import Case, make_cohort
 from numpy.typing import NDArray
 from tqdm import tqdm
 
 from radkit._optional import optional
 from radkit.data import fetch, read, read_labels
 from radkit.errors import ModelError
-
-from .bundle import open_config
-from .cohort import Case, make_cohort
-from .inference import in_memory
+from radkit.model.bundle import open_config
+from radkit.model.inference import in_memory
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -15,10 +15,9 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from tqdm import tqdm
 
-from radkit.data.nodules import Nodule, fill, insert_nodules, place_nodules
-
-from .anatomy import lungs
-from .inference import TO_RAS, to_tensor
+from radkit.model import lungs
+from radkit.model.inference import TO_RAS, to_tensor
+from radkit_phantoms.nodules import Nodule, fill, insert_nodules, place_nodules
 
 # A sphere of 30 mm: what is larger is a mass (Fleischner Society glossary, Radiology 2008;246:697).
 LARGEST_MM3 = 14137.0
