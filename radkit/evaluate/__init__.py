@@ -2,4 +2,6 @@
 
 from __future__ import annotations
 
-__all__: list[str] = []
+from .intervals import interval
+
+__all__ = ["interval"]

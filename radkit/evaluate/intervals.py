@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..errors import EvaluationError
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A figure with its confidence interval, and the ``n`` patients that it rests on."""
+    """A figure with its confidence interval, and the ``n`` patients that it rests on.
+
+    ``low`` and ``high`` are nan where no interval can be had: one patient, or the same figure in every draw.
+    ``f"{figure:.3f}"`` prints three decimals.
+    """
 
     value: float
     low: float
@@ -15,8 +26,119 @@ class Interval:
     n: int
     level: float = 0.95
 
+    def __format__(self, spec: str) -> str:
+        spec = spec or ".2f"
+        if np.isnan(self.value):
+            return f"– (n = {self.n})"
+        if np.isnan(self.low):
+            return f"{self.value:{spec}} (no interval, n = {self.n})"
+        bounds = f"{self.low:{spec}} to {self.high:{spec}}"
+        return f"{self.value:{spec}} ({100 * self.level:g} % CI {bounds}, n = {self.n})"
+
     def __str__(self) -> str:
-        return f"{self.value:.2f} ({self.level:.0%} CI {self.low:.2f} to {self.high:.2f}, n = {self.n})"
+        return format(self)
 
     def __float__(self) -> float:
         return self.value
+
+
+def interval(
+    values: Any,
+    statistic: Callable[..., float] = np.mean,
+    *,
+    patient: Sequence | None = None,
+    level: float = 0.95,
+    n: int = 2000,
+    seed: int = 0,
+) -> Interval:
+    """How far a figure may be off, had other patients come: the bootstrap, all rows of a patient drawn together.
+
+    Parameters
+    ----------
+    values : array-like, or a tuple of aligned arrays
+        One row a case (an image, a lesion). A tuple goes whole to the statistic: ``((truth, score), roc_auc_score)``.
+    statistic : callable
+        ``statistic(*arrays)`` gives a number; nan where a draw does not have it (one class only).
+    patient : sequence, optional
+        To whom each row belongs. Without it each row is a patient of its own.
+    level, n, seed : float, int, int
+        0.95 for a 95 % interval; how many times the patients are drawn; the same seed gives the same interval.
+
+    Raises
+    ------
+    EvaluationError
+        If there are fewer than two patients, values are missing (nan), or the arrays are not of one length.
+
+    Notes
+    -----
+    BCa (Efron, J Am Stat Assoc 1987;82:171-185) by ``scipy.stats.bootstrap``: for AUC, and for Dice with misses in it,
+    it covers the truth more often than the percentile interval, which stands in where BCa is not defined. Below some 20
+    patients both promise too much. A share of hits (the mean of values of 0 and 1) that has one row a patient, or is
+    0 or 1, gets Wilson's interval over the patients: of 20 hits in 20 the bootstrap would say "1.00 to 1.00".
+    """
+    found, _ = draw(values, statistic, patient=patient, level=level, n=n, seed=seed)
+    if found.n < 2:
+        raise EvaluationError(
+            f"An interval says how a figure would differ with other patients: it needs at least 2, and {found.n} came. "
+            f"Report the figure ({found.value:.2f}) with its n and without an interval, or bring more patients."
+        )
+    return found
+
+
+def estimate(values: Any, statistic: Callable[..., float] = np.mean, **options: Any) -> Interval:
+    """`interval` for a table: with fewer than two patients the bounds are nan, and nothing is raised."""
+    return draw(values, statistic, **options)[0]
+
+
+def draw(
+    values: Any,
+    statistic: Callable[..., float] = np.mean,
+    *,
+    patient: Sequence | None = None,
+    level: float = 0.95,
+    n: int = 2000,
+    seed: int = 0,
+) -> tuple[Interval, np.ndarray]:
+    """The interval, and the figure in each draw of the patients (nan where it was not defined)."""
+    from scipy.stats import binomtest, bootstrap
+
+    several = isinstance(values, tuple) and len(values) and np.ndim(values[0])
+    arrays = [np.asarray(array) for array in (values if several else (values,))]
+    names = range(len(arrays[0])) if patient is None else patient
+    number = {name: i for i, name in enumerate(dict.fromkeys(names))}
+    owner, people = np.array([number[name] for name in names], int), len(number)
+    _check([*arrays, owner])
+    value, low, high, drawn = float(statistic(*arrays)) if people else np.nan, np.nan, np.nan, np.full(n, np.nan)
+    if people < 2 or np.isnan(value):
+        return Interval(value, low, high, people, level), drawn
+    if statistic is np.mean and np.isin(arrays[0], (0, 1)).all() and (len(owner) == people or value in (0, 1)):
+        low, high = binomtest(round(value * people), people).proportion_ci(level, method="wilson")
+        return Interval(value, float(low), float(high), people, level), drawn
+    rows = [np.flatnonzero(owner == i) for i in range(people)]
+
+    def again(chosen: np.ndarray) -> float:
+        of = np.concatenate([rows[i] for i in chosen])
+        return float(statistic(*(array[of] for array in arrays)))
+
+    options = {"n_resamples": n, "confidence_level": level, "random_state": np.random.default_rng(seed)}
+    with warnings.catch_warnings(), np.errstate(all="ignore"):  # of draws without the figure, which are looked at below
+        warnings.simplefilter("ignore")
+        result = bootstrap((np.arange(people),), again, vectorized=False, method="BCa", **options)
+        (low, high), drawn = result.confidence_interval, result.bootstrap_distribution
+        if not np.isfinite([low, high]).all():
+            low, high = np.nanquantile(drawn, [(1 - level) / 2, (1 + level) / 2])
+    if not np.nanmax(drawn) > np.nanmin(drawn):
+        low = high = np.nan  # alike in every draw: the bootstrap cannot say how far it may be off
+    return Interval(value, float(low), float(high), people, level), drawn
+
+
+def _check(arrays: list[np.ndarray]) -> None:
+    lengths = [len(array) for array in arrays]
+    if len(set(lengths)) > 1:
+        raise EvaluationError(f"Arrays of one length are needed, one row a case; the lengths that came are {lengths}.")
+    missing = sum(int(np.isnan(array).sum()) for array in arrays if array.dtype.kind == "f")
+    if missing:
+        raise EvaluationError(
+            f"{missing} of {lengths[0]} values are missing (nan). A case without a figure is often a missed one: "
+            "count those apart and say so, then give the rest."
+        )

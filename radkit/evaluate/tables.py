@@ -1,0 +1,55 @@
+"""One table for every result: plain text in a terminal, large print in a notebook."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+STYLE = """<style>.radkit-result, .radkit-result table {font: 16px/1.4 system-ui} .radkit-result p {max-width: 52em}
+.radkit-result :is(caption, th, td) {text-align: left !important; padding: 4px 16px 4px 4px}
+.radkit-result caption {font-weight: bold} .radkit-result tr {border-bottom: 1px solid #8888}</style>"""
+
+
+class Tabled:
+    """A result that shows itself as its ``table``, in a terminal and in a notebook."""
+
+    table: Table
+
+    def __repr__(self) -> str:
+        return repr(self.table)
+
+    def _repr_html_(self) -> str:
+        return self.table._repr_html_()
+
+
+@dataclass(frozen=True, repr=False)
+class Table:
+    """Rows of what was found (numbers, text, `Interval`), a title above and notes below."""
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[object]]
+    notes: Sequence[str] = ()
+
+    def __repr__(self) -> str:
+        lines = [list(self.columns), *([cell(x) for x in row] for row in self.rows)]
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        body = ["  ".join(map(str.ljust, line, widths)).rstrip() for line in lines]
+        return "\n".join([self.title, *body, *self.notes])
+
+    def _repr_html_(self) -> str:
+        lines = [("th", self.columns), *(("td", row) for row in self.rows)]
+        rows = ("".join(f"<{tag}>{html.escape(cell(x))}</{tag}>" for x in line) for tag, line in lines)
+        notes = "".join(f"<p>{html.escape(note)}</p>" for note in self.notes)
+        head = f'{STYLE}<div class="radkit-result"><table><caption>{html.escape(self.title)}</caption>'
+        return f"{head}<tr>{'</tr><tr>'.join(rows)}</tr></table>{notes}</div>"
+
+
+def cell(x: object) -> str:
+    """A number with two decimals, a missing one as a dash, the rest as it prints itself."""
+    if isinstance(x, (float, np.floating)):
+        return "–" if np.isnan(x) else f"{x:.2f}"
+    return str(x)
