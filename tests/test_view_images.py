@@ -189,3 +189,12 @@ def test_damaged_files_are_refused_in_words(small_ct, tmp_path):
             assert path.name in str(error)
         else:
             assert number == 3, "only the one with an unknown character set can be shown"
+
+
+def test_a_contour_of_an_image_is_in_frames_rows_and_columns(film):
+    square = [(0, 4.6, 9.6), (0, 14.4, 9.6), (0, 14.4, 29.4), (0, 4.6, 29.4)]
+    contours = [{"plane": "image", "slice": 0, "points": square}]
+    view = rk.view.show(film(ImagerPixelSpacing=[0.5, 0.5]), contours=contours)
+    assert view.drawn.shape == (1, 64, 256) and view.drawn[0, 5:15, 10:30].all() and view.drawn.sum() == 200
+    assert "48.5 mm², longest 11.0 mm at the detector" in view.still().text
+    assert "194.0 pixels², longest 22.1 pixels;" in rk.view.still(film(), contours=contours).text

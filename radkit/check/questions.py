@@ -50,7 +50,9 @@ class Question:
         """Return "right", "wrong" or "open", and what to say to it; anything may be given, and nothing raises."""
         try:
             if hasattr(answer, "comm"):
-                answer = getattr(answer, self.sees if hasattr(answer, self.sees) else "value")
+                seen = self.sees if hasattr(answer, self.sees) else "value"
+                answer = getattr(answer, seen)
+                answer = answer if seen != "drawn" or np.any(getattr(answer, "array", answer)) else None
             if answer is None or answer is ... or (isinstance(answer, str | list | tuple) and not answer):
                 return "open", self.hint
             value, target = self._read(answer), self._read(self.answer)
@@ -126,10 +128,11 @@ class Number(Question):
 
 @dataclass(frozen=True)
 class Mask(Number):
-    """A mask (slice, row, column), array or Volume; right from a Dice of `dice` on."""
+    """A mask (slice, row, column), array or Volume, or what is drawn in a view; right from a Dice of `dice` on."""
 
     dice: float = 0.9
     asked = "a mask, 0 or 1 for each voxel (slice, row, column)"
+    sees = "drawn"
 
     def _read(self, answer: Any) -> np.ndarray:
         if not (inside := super()._read(answer) != 0).any():
@@ -140,7 +143,13 @@ class Mask(Number):
         return bool(2 * (given & other).sum() >= self.dice * (given.sum() + other.sum()))
 
     def _usual(self, given: np.ndarray, right: np.ndarray) -> str:
-        return "That is all but the structure: inside and outside are swapped." * self._same(~given, right)
+        if self._same(~given, right):
+            return "That is all but the structure: inside and outside are swapped."
+        if hasattr(self.answer, "affine") and not (given & right).any():
+            across = int(abs(self.answer.affine[0, :3]).argmax())  # the array axis that runs from right to left
+            if (np.flip(given, across) & right).any():
+                return "That is the patient's other side: on the screen, the patient's right is on the left."
+        return ""
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import DicomError, ViewError
+from .contours import checked
 from .scene import Names, Plane, Scene, Window, labels_of, names_of, opposite, volume_scene, window_of
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ def scene_of(
     window: Window | None = None,
     at: Sequence[float] | None = None,
     modality: str | None = None,
+    contours: Any = (),
     **drawn: Any,
 ) -> Scene:
     """Return the scene of what `show` was given; ``drawn`` is what needs no check: title, zoom, opacity."""
@@ -44,8 +46,9 @@ def scene_of(
     else:
         modality = modality or _text(header, "Modality") or "CT"
         scene = volume_scene(given, mask, names=names, at=at, modality=modality)
-        drawn["unit"] = scene.unit or UNITS.get(_text(header, "Units"), "")
-    return replace(scene, window=window_of(scene.presets, preset, window), banner=_banner(header), **drawn)
+        drawn |= {"unit": scene.unit or UNITS.get(_text(header, "Units"), ""), "volume": given}
+    drawn |= {"window": window_of(scene.presets, preset, window), "contours": checked(contours, scene)}
+    return replace(scene, banner=_banner(header), **drawn)
 
 
 def _read(source: Any) -> tuple[Volume | Image, Dataset]:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 WIDTH, HIGHEST, MARGIN, GAP, TITLE, LINE = 1200, 640, 16, 10, 44, 30  # pixels
 BACKGROUND, PANEL, TEXT, WARNING = "#10141a", "#222b36", "#f2f5f8", "#F0E442"
+OWN, READER = "#56B4E9", "#CC79A7"  # contours: of whoever draws, and of another reader
 MOST_NAMES = 12
 
 
@@ -124,6 +125,7 @@ class _Panel:
         self._annotate(pen)
         for distance in self.seen.distances:
             self._measure(pen, distance)
+        self._outline(pen)
         return panel
 
     def _image(self) -> np.ndarray:
@@ -182,8 +184,7 @@ class _Panel:
 
     def _measure(self, pen: ImageDraw, distance: Mapping[str, Any]) -> None:
         """Draw a distance that lies in this slice, with both its ends."""
-        axis, inverse = self.plane.through[0], np.linalg.inv(self.scene.affine)
-        ends = [(inverse @ (*distance[end], 1.0))[:3].tolist() for end in ("from", "to")]
+        axis, ends = self.plane.through[0], self.scene.places([distance["from"], distance["to"]]).tolist()
         if any(abs(end[axis] - self.seen.voxel[axis]) > 0.5 for end in ends):
             return
         (x0, y0), (x, y) = map(self._on_panel, ends)
@@ -195,6 +196,16 @@ class _Panel:
         room = (self.size[0] - x if right else x) - _font(17).getlength(text) - 22  # beyond the end
         spot = (x + (14 if right else -14) * (room > 0), y + (26 if y >= y0 else -26) * (room <= 0))
         _padded(pen, spot, text, ("l" if right == (room > 0) else "r") + "m", 17)
+
+    def _outline(self, pen: ImageDraw) -> None:
+        """Draw the contours of this slice; their sizes stand in the corner, where they cover none."""
+        at = {"plane": self.plane.name, "slice": self.seen.voxel[self.plane.through[0]]}
+        for number, contour in enumerate(one for one in self.seen.contours if {**one, **at} == one):
+            ink = READER if contour.get("name") else OWN
+            spots = [self._on_panel(place) for place in self.scene.places(contour["points"]).tolist()]
+            for colour, thick in (("#000000", 6), (ink, 3)):
+                pen.line([*spots, *spots[:2]], fill=colour, width=thick, joint="curve")
+            _padded(pen, (8, 38 + 26 * number), _printable(self.scene.size_text(contour)), "la", 16, ink=ink)
 
     def _scale_bar(self, pen: ImageDraw) -> None:
         width, height = self.size
@@ -227,12 +238,12 @@ def _legend(pen: ImageDraw, top: float, scene: Scene, seen: Scene | View) -> flo
 
 
 def _padded(
-    pen: ImageDraw, spot: tuple[float, float], text: str, anchor: str, size: int, *, bold: bool = False
+    pen: ImageDraw, spot: tuple[float, float], text: str, anchor: str, size: int, *, bold: bool = False, ink: str = TEXT
 ) -> None:
     font = _font(size, bold=bold)
     left, top, right, bottom = pen.textbbox(spot, text, font=font, anchor=anchor)
     pen.rectangle((left - 4, top - 3, right + 3, bottom + 3), fill="#000000")  # to be read on bone as on air
-    pen.text(spot, text, font=font, fill=TEXT, anchor=anchor)
+    pen.text(spot, text, font=font, fill=ink, anchor=anchor)
 
 
 def _printable(text: str) -> str:

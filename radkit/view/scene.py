@@ -86,6 +86,8 @@ class Scene:
     zoom: float = 1.0
     opacity: float = 0.4
     distances: Sequence[Mapping[str, Any]] = ()
+    contours: Sequence[Mapping[str, Any]] = ()
+    volume: Volume | None = None  # what is shown, if it is no image
     banner: tuple[str, ...] = ()  # whose it is, from the header
     scale: str = ""  # what a mm is worth, if it is not one in the patient: "at the detector", "not calibrated"
     inverted: bool = False  # the lowest value is white
@@ -113,6 +115,10 @@ class Scene:
         """Return the centre of a voxel in LPS, in mm."""
         return tuple((self.affine @ (*voxel, 1.0))[:3].tolist())
 
+    def places(self, points: Any) -> np.ndarray:
+        """Return points (n, 3) in LPS as slice, row and column, between voxels too."""
+        return (np.asarray(points) - self.affine[:3, 3]) @ np.linalg.inv(self.affine[:3, :3]).T
+
     def window_text(self, window: Sequence[float]) -> str:
         """Return a window in words, with the name of its preset where it has one."""
         name = next((f" ({name})" for name, preset in self.presets.items() if tuple(window) == preset), "")
@@ -137,16 +143,24 @@ class Scene:
             return f"{distance['pixels']:.1f} pixels"
         return f"{distance['mm']:.1f} mm {self.scale}".strip()
 
+    def size_text(self, contour: Mapping[str, Any]) -> str:
+        """Return whose a contour is, its area (shoelace formula) and its longest diameter, in words."""
+        mm = self.places(contour["points"]) * self.spacing
+        area = np.linalg.norm(np.cross(mm - mm[0], np.roll(mm, -1, axis=0) - mm[0]).sum(axis=0)) / 2
+        longest, whose = max(np.linalg.norm(mm - end, axis=1).max() for end in mm), contour.get("name")
+        unit, worth = ("pixels", "") if self.scale == "not calibrated" else ("mm", self.scale)
+        return f"{whose}: " * bool(whose) + f"{area:.1f} {unit}², longest {longest:.1f} {unit} {worth}".rstrip()
+
     def sentence(self, seen: Scene | View) -> str:
         """Return the picture in one sentence, for whoever cannot see it."""
         shown = ", ".join(list(self.names.values())[:8]) + (f" and {len(self.names) - 8} more" * (len(self.names) > 8))
         what = "image, with its crosshair at" if self.is_flat else "axial, coronal and sagittal plane through"
-        lengths = ", ".join(map(self.length_text, seen.distances))
+        sizes = ", ".join([*map(self.length_text, seen.distances), *map(self.size_text, seen.contours[:8])])
         return (
             f"{self.title or ('Image' if self.is_flat else 'Image volume')}: {what} {self.place_text(seen.voxel)}, "
             f"where the value is {self.value_text(seen.voxel)}; "
             + f"window {self.window_text(seen.window)}; " * bool(self.presets)
-            + f"measured: {lengths}; " * bool(lengths)
+            + f"measured: {sizes}; " * bool(sizes)
             + (f"overlay: {shown}." if shown else "no overlay.")
         )
 

@@ -27,6 +27,7 @@ def show(
     opacity: float = 0.4,
     modality: str | None = None,
     banner: bool | None = None,
+    contours: Sequence[Mapping[str, Any]] = (),
 ) -> View:
     """Show a volume in three planes that follow one crosshair, or an image: scroll, window, probe, measure.
 
@@ -64,6 +65,9 @@ def show(
     banner
         Whether to show name, ID, study date and series description, if there is a header to take them from. Without it:
         as the reader last chose, and at first, yes. What the browser shows of it is never saved in the notebook.
+    contours
+        What ``view.contours`` begins with; one with a ``"name"`` is another reader's, and not in ``view.drawn``.
+
 
     Returns
     -------
@@ -72,7 +76,9 @@ def show(
         ``view.distances`` follow what is done in the browser, and steer it when they are set; a function is told by
         ``view.observe(function, names=["voxel", "window", "distances"])``. ``view.distances`` is a list of ``{"from":
         LPS, "to": LPS, "mm": length}``; an image has frame, row and column for LPS and, where nobody knows its mm,
-        ``"mm": None`` and ``"pixels"``. ``view.still()`` draws what it shows.
+        ``"mm": None`` and ``"pixels"``. ``view.contours`` is a list of ``{"plane": "axial", "slice": index in the
+        array, "points": [LPS, ...]}``; ``view.drawn`` is their mask, 1 where the centre of a voxel lies inside: a
+        Volume or, of an image, an array (frame, row, column), uint8. ``view.still()`` draws what it shows.
 
     Raises
     ------
@@ -86,4 +92,5 @@ def show(
     from .widget import View
 
     options: dict[str, Any] = {"names": names, "preset": preset, "window": window, "at": at, "modality": modality}
-    return View(scene_of(given, mask, title=title, zoom=zoom, opacity=opacity, **options), banner=banner)
+    options |= {"contours": contours, "title": title, "zoom": zoom, "opacity": opacity}
+    return View(scene_of(given, mask, **options), banner=banner)

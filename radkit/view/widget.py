@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from .._optional import optional
+from .contours import checked, filled
 from .picture import Still, draw
 from .scene import Scene
 
@@ -35,6 +36,7 @@ class View(optional("anywidget").AnyWidget):  # type: ignore[misc]
     voxel = traitlets.List(traitlets.Int(), help="slice, row and column of the crosshair").tag(sync=True)
     window = traitlets.List(traitlets.Float(), help="center and width").tag(sync=True)
     distances = traitlets.List(traitlets.Dict(), help="from and to in LPS, mm").tag(sync=True)
+    contours = traitlets.List(traitlets.Dict(), help="plane, slice and points in LPS").tag(sync=True)
     zoom = traitlets.Float(1.0).tag(sync=True)
     opacity = traitlets.Float(0.4, min=0, max=1).tag(sync=True)
     banner = traitlets.Bool(True, help="whether the patient's banner is seen").tag(sync=True)
@@ -46,6 +48,7 @@ class View(optional("anywidget").AnyWidget):  # type: ignore[misc]
             description=_describe(scene),
             voxel=list(scene.voxel),
             window=list(scene.window),
+            contours=scene.contours,
             zoom=scene.zoom,
             opacity=scene.opacity,
             banner=View._banner_chosen if banner is None else banner,
@@ -60,6 +63,16 @@ class View(optional("anywidget").AnyWidget):  # type: ignore[misc]
     def point(self) -> tuple[float, ...]:
         """The crosshair in LPS, in mm; in an image, its frame, row and column."""
         return self._scene.point(self.voxel)
+
+    @property
+    def drawn(self) -> Any:
+        """What the contours enclose, uint8: a mask on the volume or, of an image, an array (frame, row, column)."""
+        mask, volume = filled(self.contours, self._scene), self._scene.volume
+        return mask if volume is None else volume.with_array(mask)
+
+    @traitlets.validate("contours")
+    def _check(self, proposal: dict[str, Any]) -> list[dict[str, Any]]:
+        return checked(proposal["value"], self._scene)
 
     def still(self, *, banner: bool = False) -> Still:
         """Draw what is seen as a picture, with the patient's banner if asked."""
