@@ -145,7 +145,7 @@ def test_both_files_of_weights_are_the_same_network_in_both_configurations() -> 
         assert torch.allclose(bundle.network()(cube), torch.jit.load(str(bundle.model))(cube), atol=1e-5)
 
 
-@pytest.mark.parametrize("part", ["models/model.ts", "configs/metadata.json", "LICENSE"])
+@pytest.mark.parametrize("part", ["models/model.pt", "configs/metadata.json", "LICENSE"])
 def test_a_bundle_without_a_part_names_the_part(tmp_path: Path, part: str) -> None:
     shutil.copytree(FOLDER, folder := tmp_path / "bundle")
     (folder / part).unlink()

@@ -23,8 +23,7 @@ from tqdm import tqdm
 from radkit._optional import optional
 from radkit.data import fetch, read, read_labels
 from radkit.errors import ModelError
-from radkit.model.bundle import open_config
-from radkit.model.inference import in_memory
+from radkit.model.bundle import in_memory, open_config
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -15,13 +15,17 @@ import tempfile
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from .. import __version__
+from .._optional import optional
 from ..errors import DeployError
 from ..model import Bundle, load_bundle
+
+if TYPE_CHECKING:
+    from torch.nn import Module
 
 HERE = Path(__file__).parent
 PACKAGE = HERE.parent
@@ -72,6 +76,10 @@ class PackedBundle(Bundle):
     def model(self) -> Path:
         """The TorchScript file under the MAP's model root."""
         return self.weights
+
+    def network(self, device: str = "cpu") -> Module:
+        """The network as TorchScript: all that a MAP holds of it, made by whoever made the MAP."""
+        return optional("torch").jit.load(str(self.weights), map_location=device).eval()
 
 
 def packed_bundle(folder: Path, model_root: Path) -> PackedBundle:

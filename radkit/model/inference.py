@@ -18,7 +18,6 @@ from radkit_phantoms.lung_mask import lungs
 from .bundle import Bundle, load_bundle
 
 if TYPE_CHECKING:
-    from monai.bundle import ConfigParser
     from monai.data import MetaTensor
 
 SMALLEST_MM3 = 65.0  # a sphere of 5 mm: the smallest nodule that the network was taught
@@ -63,10 +62,9 @@ def find_nodules(volume: Volume, bundle: Bundle | None = None, *, progress: bool
 def predict(volume: Volume, bundle: Bundle, *, progress: bool = True) -> Volume:
     """Run the bundle as its ``inference.json`` says; uint8, 1 where it sees nodule, inside the lungs or not."""
     torch = optional("torch")
-    config = in_memory(bundle.config())
-    config["inferer::progress"] = progress
-    before, inferer, after = (config.get_parsed_content(k) for k in ("preprocessing", "inferer", "postprocessing"))
-    network = torch.jit.load(str(bundle.model), map_location=(device := config.get_parsed_content("device"))).eval()
+    before, inferer, after = bundle.steps()
+    inferer.progress = progress
+    network = bundle.network(device := "cuda" if torch.cuda.is_available() else "cpu")
     # MONAI's bar goes to stderr, which a notebook shows in red: no learner should take it for an error.
     with torch.inference_mode(), redirect_stderr(sys.stdout):
         sample = before({"image": to_tensor(volume)})
@@ -111,10 +109,3 @@ def to_tensor(volume: Volume) -> MetaTensor:
     array: NDArray[Any] = np.ascontiguousarray(volume.array.transpose(2, 1, 0), np.float32)
     affine = TO_RAS @ volume.affine[:, [2, 1, 0, 3]]
     return optional("monai.data").MetaTensor(array, affine=affine, meta={"original_channel_dim": "no_channel"})
-
-
-def in_memory(config: ConfigParser) -> ConfigParser:
-    """The configuration of a bundle without the steps that read or write a file."""
-    for name in ("preprocessing::transforms", "postprocessing::transforms"):
-        config[name] = [step for step in config[name] if not step["_target_"].startswith(("LoadImage", "SaveImage"))]
-    return config
