@@ -6,5 +6,6 @@ from radkit_phantoms.lung_mask import lungs
 
 from .bundle import Bundle, load_bundle
 from .inference import find_nodules, keep_inside_lungs, predict
+from .training import train
 
-__all__ = ["Bundle", "find_nodules", "keep_inside_lungs", "load_bundle", "lungs", "predict"]
+__all__ = ["Bundle", "find_nodules", "keep_inside_lungs", "load_bundle", "lungs", "predict", "train"]

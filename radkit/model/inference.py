@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping, Sequence
 from contextlib import redirect_stderr
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,8 @@ from .bundle import Bundle, load_bundle
 
 if TYPE_CHECKING:
     from monai.data import MetaTensor
+
+    from .training import Training
 
 SMALLEST_MM3 = 65.0  # a sphere of 5 mm: the smallest nodule that the network was taught
 TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])  # DICOM's LPS to the RAS of NIfTI and MONAI, and back
@@ -59,18 +62,74 @@ def find_nodules(volume: Volume, bundle: Bundle | None = None, *, progress: bool
     return keep_inside_lungs(predict(volume, bundle or load_bundle(), progress=progress), volume, inside=inside)
 
 
-def predict(volume: Volume, bundle: Bundle, *, progress: bool = True) -> Volume:
-    """Run the bundle as its ``inference.json`` says; uint8, 1 where it sees nodule, inside the lungs or not."""
+def predict(
+    images: Volume | Mapping[str, Volume],
+    bundle: Bundle | Training,
+    *,
+    probability: bool = False,
+    progress: bool = True,
+) -> Volume:
+    """Look at images with a network, by the steps that its bundle or its training describes.
+
+    Parameters
+    ----------
+    images : highdicom.Volume or dict of str to highdicom.Volume
+        The image that the network was made for, or one for each of its ``channels`` by name, all on one grid.
+    bundle : Bundle or Training
+        The network.
+    probability : bool
+        Leave out the threshold at its end.
+    progress : bool
+        Show a bar over the windows.
+
+    Returns
+    -------
+    highdicom.Volume
+        On the grid of the images: uint8, 1 where the network sees what it looks for; or float32, 0 to 1.
+
+    Raises
+    ------
+    ModelError
+        If an image is missing, on another grid than the others, or holds NaN.
+    """
     torch = optional("torch")
-    before, inferer, after = bundle.steps()
+    volumes = _in_order(images, bundle.channels)
+    before, inferer, after = bundle.steps()  # type: Any, Any, Any
     inferer.progress = progress
-    network = bundle.network(device := "cuda" if torch.cuda.is_available() else "cpu")
+    if probability:
+        after.transforms = [step for step in after.transforms if type(step).__name__ != "AsDiscreted"]
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    network = bundle.network(device) if isinstance(bundle, Bundle) else bundle.network.to(device)
     # MONAI's bar goes to stderr, which a notebook shows in red: no learner should take it for an error.
     with torch.inference_mode(), redirect_stderr(sys.stdout):
-        sample = before({"image": to_tensor(volume)})
+        sample = before({"image": to_tensor(*volumes)})
         sample["pred"] = inferer(sample["image"][None].to(device), network)[0].cpu()
         found = after(sample)["pred"]
-    return volume.with_array(found[0].numpy().transpose(2, 1, 0).astype(np.uint8))
+    array = found[0].numpy().transpose(2, 1, 0)
+    return volumes[0].with_array(array.astype(np.float32 if probability else np.uint8))
+
+
+def _in_order(images: Volume | Mapping[str, Volume], channels: Sequence[str]) -> list[Volume]:
+    """The images as the network's channels want them, each one whole and all on one grid."""
+    wanted, given = ", ".join(channels), [*images] if isinstance(images, Mapping) else ["one image"]
+    if len(channels) == len(given) == 1:  # whatever it is called
+        images = {channels[0]: next(iter(images.values())) if isinstance(images, Mapping) else images}
+    if not isinstance(images, Mapping) or not set(channels) <= set(images):
+        raise ModelError(
+            f"The network looks at {wanted}; it was given {', '.join(given)}. Give a dict with each of them."
+        )
+    volumes = [images[name] for name in channels]
+    for name, volume in zip(channels, volumes, strict=True):
+        if not same_grid(volume, volumes[0]):
+            raise ModelError(f"{name} is on another grid than {channels[0]}. Resample one onto the other.")
+        if bad := int((~np.isfinite(volume.array)).sum()):
+            raise ModelError(f"{bad} voxels of {name} are NaN or infinite. Set them to what air or background is.")
+    return volumes
+
+
+def same_grid(one: Volume, other: Volume) -> bool:
+    """Whether two volumes have the same voxels in the same places, to a thousandth of a millimetre."""
+    return one.spatial_shape == other.spatial_shape and bool(np.allclose(one.affine, other.affine, atol=1e-3))
 
 
 def keep_inside_lungs(mask: Volume, volume: Volume, *, inside: Volume | None = None) -> Volume:
@@ -104,8 +163,9 @@ def keep_inside_lungs(mask: Volume, volume: Volume, *, inside: Volume | None = N
     return volume.with_array(found)
 
 
-def to_tensor(volume: Volume) -> MetaTensor:
-    """Turn a volume into what MONAI's readers give: float32, axes (column, row, slice), affine to RAS mm."""
-    array: NDArray[Any] = np.ascontiguousarray(volume.array.transpose(2, 1, 0), np.float32)
-    affine = TO_RAS @ volume.affine[:, [2, 1, 0, 3]]
-    return optional("monai.data").MetaTensor(array, affine=affine, meta={"original_channel_dim": "no_channel"})
+def to_tensor(*volumes: Volume) -> MetaTensor:
+    """What MONAI's readers give of one file or of several: float32, axes (column, row, slice), affine to RAS mm."""
+    array: NDArray[Any] = np.stack([volume.array.transpose(2, 1, 0) for volume in volumes]).astype(np.float32)
+    affine = TO_RAS @ volumes[0].affine[:, [2, 1, 0, 3]]
+    meta = {"original_channel_dim": 0 if len(volumes) > 1 else "no_channel"}
+    return optional("monai.data").MetaTensor(array if len(volumes) > 1 else array[0], affine=affine, meta=meta)

@@ -1,0 +1,184 @@
+"""What a network is taught by, written down as data: it can be read, changed by one word, and packed into a bundle."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from radkit._optional import optional
+from radkit.errors import ModelError
+
+UNET = {"_target_": "UNet", "out_channels": 1, "channels": [16, 32, 64, 128], "strides": [2, 2, 2], "num_res_units": 0}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to train: every step in MONAI's own words, ``{"_target_": name, ...}``, as in the ``configs`` of a bundle.
+
+    Attributes
+    ----------
+    task : str
+        What the network learns to see, in words.
+    channels : tuple of str
+        The images it is shown, in this order; keys of ``Study.images``.
+    network : dict
+        A network of MONAI and its arguments; the number of channels it takes in is added.
+    scaling : dict
+        The MONAI transform that brings intensities to a common scale.
+    spacing_mm : tuple of float
+        Voxel size to train at, axes to the patient's (right, anterior, superior) side; -1 keeps the image's own.
+    patch : tuple of int
+        What one step looks at, voxels, same axes. A third size of 1 makes the network one of two dimensions, of slices.
+    batch, steps, learning_rate : int, int, float
+        Patches a step, steps, and the highest rate of AdamW under the one-cycle schedule.
+    with_lesion : float
+        Share of patches cut around a lesion; the others are cut anywhere.
+    loss : dict
+        A loss of MONAI, of logits.
+    augmentation : tuple of dict
+        Random MONAI transforms of the keys ``image`` and ``mask``, drawn anew for each patch.
+    validate_every, patience : int
+        Steps between two validations, and how many without a better Dice end the training early.
+    overlap : float
+        Share by which the sliding windows of a prediction overlap.
+    """
+
+    task: str
+    channels: tuple[str, ...]
+    network: Mapping[str, Any]
+    scaling: Mapping[str, Any]
+    spacing_mm: tuple[float, float, float]
+    patch: tuple[int, int, int]
+    batch: int
+    steps: int
+    learning_rate: float
+    with_lesion: float
+    loss: Mapping[str, Any]
+    augmentation: tuple[Mapping[str, Any], ...]
+    validate_every: int
+    patience: int
+    overlap: float
+
+    @property
+    def dimensions(self) -> int:
+        """2 for a network of slices, 3 for one of volumes."""
+        return 2 if self.patch[2] == 1 else 3
+
+    def preprocessing(self, mask: bool = False) -> dict[str, Any]:
+        """From what a reader of files gives to what the network sees: key ``image``, and ``mask`` if there is one."""
+        keys, modes = (["image", "mask"], ["bilinear", "nearest"]) if mask else (["image"], ["bilinear"])
+        spacing = {"pixdim": list(self.spacing_mm), "mode": modes, "padding_mode": "border", "dtype": "$torch.float32"}
+        steps = [
+            {"_target_": "EnsureChannelFirstd", "keys": keys},
+            {"_target_": "Orientationd", "keys": keys, "axcodes": "RAS", "labels": None},
+            {"_target_": "Spacingd", "keys": keys, **spacing},
+            {**self.scaling, "keys": ["image"]},
+        ]
+        return {"_target_": "Compose", "transforms": steps}
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The network and the steps of a prediction, as ``configs/inference.json`` of a bundle has them."""
+        size = list(self.patch[: self.dimensions])
+        slices = {"_target_": "SliceInferer", "spatial_dim": 2}
+        inferer = slices if self.dimensions == 2 else {"_target_": "SlidingWindowInferer", "mode": "gaussian"}
+        back = {"transform": "@preprocessing", "orig_keys": "image", "nearest_interp": False, "to_tensor": True}
+        after = [
+            {"_target_": "Activationsd", "keys": "pred", "sigmoid": True},
+            {"_target_": "Invertd", "keys": "pred", **back},
+            {"_target_": "AsDiscreted", "keys": "pred", "threshold": 0.5},
+        ]
+        window = {"roi_size": size, "sw_batch_size": 16, "overlap": self.overlap, "padding_mode": "replicate"}
+        return {
+            "network_def": {**self.network, "spatial_dims": self.dimensions, "in_channels": len(self.channels)},
+            "preprocessing": self.preprocessing(),
+            "inferer": {**inferer, **window},
+            "postprocessing": {"_target_": "Compose", "transforms": after},
+        }
+
+    def to_dict(self) -> dict[str, Any]:
+        """The recipe as JSON can hold it."""
+        return asdict(self)
+
+    def longer(self) -> Recipe:
+        """The same for a graphics card: a network twice as wide, twelve times the steps."""
+        wide = {**self.network, "channels": [2 * n for n in self.network["channels"]]}
+        return replace(
+            self,
+            network=wide,
+            steps=12 * self.steps,
+            learning_rate=self.learning_rate / 2,
+            validate_every=4 * self.validate_every,
+        )
+
+
+def build(config: Mapping[str, Any], *names: str) -> Any:
+    """Make what a ``_target_`` describes, by MONAI's own rules for bundles; with names, these parts of a whole file."""
+    parser = optional("monai.bundle").ConfigParser(dict(config) if names else {"all": dict(config)})
+    try:
+        made = [parser.get_parsed_content(name) for name in names or ("all",)]
+    except Exception as error:  # whatever a class of MONAI raises on wrong arguments
+        what = str(error.__cause__ or error)[:200]
+        raise ModelError(
+            f"The recipe has a step that cannot be built: {what}. Compare it with MONAI's pages."
+        ) from error
+    return made if names else made[0]
+
+
+def choose(recipe: str | Recipe, changes: Mapping[str, Any]) -> Recipe:
+    """The recipe of that name, changed where ``changes`` says so."""
+    if isinstance(recipe, str):
+        if recipe not in RECIPES:
+            raise ModelError(f"No recipe {recipe!r}; there are {', '.join(map(repr, RECIPES))}. Or give a Recipe.")
+        recipe = RECIPES[recipe]
+    if wrong := [name for name in changes if name not in recipe.to_dict()]:
+        raise ModelError(f"A recipe has no {', '.join(wrong)}. It has {', '.join(recipe.to_dict())}.")
+    return replace(recipe, **changes)
+
+
+RECIPES = {
+    "brain-lesions": Recipe(
+        task="Lesions of the white matter of the brain in T1, T2 and FLAIR",
+        channels=("t1", "t2", "flair"),
+        network={**UNET, "norm": "BATCH"},
+        scaling={"_target_": "NormalizeIntensityd", "nonzero": True, "channel_wise": True},
+        spacing_mm=(2.0, 2.0, -1.0),
+        patch=(80, 96, 1),
+        batch=16,
+        steps=700,
+        learning_rate=4e-3,
+        with_lesion=0.5,
+        loss={"_target_": "DiceCELoss", "sigmoid": True, "batch": True},
+        augmentation=({"_target_": "RandFlipd", "keys": ["image", "mask"], "prob": 0.5, "spatial_axis": 0},),
+        validate_every=100,
+        patience=5,
+        overlap=0.25,
+    ),
+    "chest-nodules": Recipe(
+        task="Nodules of the lung in CT",
+        channels=("ct",),
+        network={**UNET, "norm": "BATCH"},
+        scaling={
+            "_target_": "ScaleIntensityRanged",
+            "a_min": -1000.0,
+            "a_max": 400.0,
+            "b_min": -1.0,
+            "b_max": 1.0,
+            "clip": True,
+        },
+        spacing_mm=(1.5, 1.5, 1.5),
+        patch=(48, 48, 48),
+        batch=8,
+        steps=400,
+        learning_rate=4e-3,
+        with_lesion=0.5,
+        loss={"_target_": "DiceCELoss", "sigmoid": True, "batch": True},
+        augmentation=tuple(
+            {"_target_": "RandFlipd", "keys": ["image", "mask"], "prob": 0.5, "spatial_axis": axis} for axis in range(3)
+        ),
+        validate_every=100,
+        patience=5,
+        overlap=0.25,
+    ),
+}

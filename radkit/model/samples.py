@@ -1,0 +1,136 @@
+"""Studies made ready for training, once and in memory: on two cores, workers that load in the background lose."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from highdicom import Volume
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from radkit._optional import optional
+from radkit.errors import ModelError
+
+from .inference import same_grid, to_tensor
+from .recipes import Recipe, build
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class Case(Protocol):
+    """What can be learned from: images of one grid by name, and the mask on it. A ``Study`` is one."""
+
+    @property
+    def images(self) -> Mapping[str, Volume]:
+        """Name to image."""
+
+    @property
+    def mask(self) -> Volume:
+        """Not 0 where there is a lesion."""
+
+
+def check(cases: Sequence[Case], held_out: Sequence[Case], overlap: str) -> None:
+    """Raise a ModelError where no honest training can come of these people."""
+    for name, group in (("cases", cases), ("held_out", held_out)):
+        if not len(group):
+            raise ModelError(
+                f"Expected studies in {name}, got none. Split the cohort: cases, held_out = cohort.split()."
+            )
+        if not any((study.mask.array > 0).any() for study in group):
+            raise ModelError(
+                f"None of the {len(group)} studies in {name} has a lesion in its mask, so there is nothing to "
+                f"{'learn' if group is cases else 'measure'}. Raise the prevalence, or check the masks."
+            )
+    known = {getattr(study, "patient", id(study)) for study in cases}
+    both = {getattr(study, "patient", id(study)) for study in held_out} & known
+    if both and overlap != "allow":
+        raise ModelError(
+            f"{len(both)} of the people in held_out are in cases too: the score would be too good. Split by patient: "
+            'cohort.split(by="patient"). To see what happens, say overlap="allow".'
+        )
+
+
+def prepare(study: Case, recipe: Recipe, transform: Any) -> tuple[Tensor, Tensor]:
+    """Image, float16 (channel, x, y, z), and mask, bool (1, x, y, z), as the network sees them; axes to R, A, S."""
+    who = getattr(study, "patient", "a study")
+    if missing := [name for name in recipe.channels if name not in study.images]:
+        raise ModelError(
+            f"{who} lacks the image {', '.join(missing)} of the recipe's channels {', '.join(recipe.channels)}; it has "
+            f"{', '.join(study.images) or 'none'}. Leave the study out, or train with channels= those that all have."
+        )
+    images = [study.images[name] for name in recipe.channels]
+    for name, image in zip(recipe.channels, images, strict=True):
+        if not same_grid(image, study.mask):
+            raise ModelError(
+                f"{who}: the mask is on another grid than the image {name}: {study.mask.spatial_shape} voxels of "
+                f"{_mm(study.mask)} against {image.spatial_shape} of {_mm(image)}, or shifted or turned. Resample it."
+            )
+        if bad := int((~np.isfinite(image.array)).sum()):
+            raise ModelError(
+                f"{who}: {bad} voxels of {name} are NaN or infinite. Set them to what air or background is."
+            )
+    ready = transform({"image": to_tensor(*images), "mask": to_tensor(study.mask)})
+    return ready["image"].as_tensor().half(), ready["mask"].as_tensor() > 0
+
+
+class Samples:
+    """Patches to learn from, cut out of images in memory; which ones follows from the seed and the step alone."""
+
+    def __init__(self, ready: Sequence[tuple[Tensor, Tensor]], recipe: Recipe, seed: int, device: Any):
+        pad = build({"_target_": "SpatialPad", "spatial_size": recipe.patch, "mode": "edge"})
+        self.sums = [float(image.sum(dtype=optional("torch").float64)) for image, _ in ready]  # known again by these
+        self.recipe, self.seed, self.device = recipe, seed, device
+        self.pairs = [tuple(pad(each).as_tensor() for each in pair) for pair in ready]
+        self.lesions = [place for case, (_, mask) in enumerate(self.pairs) for place in self._places(case, mask[0])]
+        self.augment = build({"_target_": "Compose", "transforms": list(recipe.augmentation)})
+        self.move()
+
+    def move(self) -> None:
+        """Keep everything on the graphics card if it fills less than half of what is free there."""
+        size = sum(image.nbytes + mask.nbytes for image, mask in self.pairs)
+        if self.device.type == "cuda" and size < optional("torch").cuda.mem_get_info(self.device)[0] / 2:
+            self.pairs = [(image.to(self.device), mask.to(self.device)) for image, mask in self.pairs]
+
+    def _places(self, case: int, mask: Tensor) -> list[NDArray]:
+        """The voxels (case, x, y, z) of each lesion; in two dimensions, of each slice with a lesion."""
+        voxels = np.argwhere(mask.numpy())
+        if self.recipe.dimensions == 2:
+            groups = voxels[:, 2]
+        else:
+            groups = ndimage.label(mask.numpy(), np.ones((3, 3, 3)))[0][tuple(voxels.T)]
+        voxels = np.insert(voxels, 0, case, axis=1)
+        return [voxels[groups == group] for group in np.unique(groups)]
+
+    def batch(self, step: int) -> tuple[Tensor, Tensor]:
+        """The patches of one step, augmented: images (batch, channel, *patch) and masks (batch, 1, *patch), float32."""
+        torch, rng = optional("torch"), np.random.default_rng([self.seed, step])
+        self.augment.set_random_state(int(rng.integers(2**31)))
+        torch.manual_seed(int(rng.integers(2**31)))  # for layers that throw dice of their own, as dropout does
+        around = round(self.recipe.batch * self.recipe.with_lesion)
+        patches = [self.augment(self._cut(rng, lesion=n < around)) for n in range(self.recipe.batch)]
+        images, masks = (torch.stack([patch[key] for patch in patches]) for key in ("image", "mask"))
+        return images.to(self.device).float(), masks.to(self.device).float()
+
+    def _cut(self, rng: np.random.Generator, *, lesion: bool) -> dict[str, Tensor]:
+        """One patch around a lesion, or anywhere."""
+        patch = np.array(self.recipe.patch)
+        if lesion:
+            place = self.lesions[rng.integers(len(self.lesions))]
+            case, *centre = place[rng.integers(len(place))]
+            centre = centre + rng.uniform(-0.25, 0.25, 3) * patch
+        else:
+            case = rng.integers(len(self.pairs))
+            centre = rng.uniform(0, self.pairs[case][1].shape[1:])
+        room = np.array(self.pairs[case][1].shape[1:]) - patch
+        x, y, z = np.clip(np.rint(centre - patch // 2).astype(int), 0, room)
+        box = (slice(None), slice(x, x + patch[0]), slice(y, y + patch[1]), slice(z, z + patch[2]))
+        image, mask = (each[box] for each in self.pairs[case])
+        flat = self.recipe.dimensions == 2
+        return {"image": image[..., 0] if flat else image, "mask": mask[..., 0] if flat else mask}
+
+
+def _mm(volume: Volume) -> str:
+    return " x ".join(f"{s:g}" for s in volume.spacing) + " mm"

@@ -1,0 +1,219 @@
+"""Train a network on studies: one loop, the best of what it finds kept, stopped and resumed at will."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from highdicom import Volume
+from tqdm import tqdm
+
+from radkit._optional import optional
+
+from .devices import memory_watched, pick_device
+from .inference import predict
+from .learner import Clock, Learner
+from .live import Live
+from .recipes import Recipe, build, choose
+from .samples import Case, Samples, check, prepare
+
+if TYPE_CHECKING:
+    from torch.nn import Module
+
+WATCHED = 6  # people looked at in each validation: enough for a curve; at the end it is all of them
+
+
+@dataclass
+class Training:
+    """What came of a training.
+
+    Attributes
+    ----------
+    network : torch.nn.Module
+        With the weights of the best validation, ready for inference, on the device of the training.
+    recipe : Recipe
+        What was done.
+    history : list of dict
+        One row for each validation: ``step``, ``seconds``, ``loss`` (mean since the last), ``dice`` (mean of those
+        watched). The first, at step 0, is of the network before it has learnt anything.
+    best : dict
+        The row of the best validation.
+    dice : dict
+        By the best network, at the spacing of the training: Dice of each person held out who has a lesion.
+    seconds : float
+        From the call to the end, preparation and validations included; earlier parts of a resumed training too.
+    device : str
+        In words.
+    finished : bool
+        False after an interrupt.
+    facts : dict
+        All of it as JSON can hold it, for a model card.
+    """
+
+    network: Module = field(repr=False)
+    recipe: Recipe = field(repr=False)
+    history: list[dict[str, Any]] = field(repr=False)
+    best: dict[str, Any]
+    dice: dict[str, float] = field(repr=False)
+    seconds: float
+    device: str
+    finished: bool
+    facts: dict[str, Any] = field(repr=False)
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """The images that the network is shown, in this order."""
+        return self.recipe.channels
+
+    def steps(self) -> tuple[Callable, Any, Callable]:
+        """Preprocessing, inferer and postprocessing, as a bundle has them."""
+        before, inferer, after = build(self.recipe.config, "preprocessing", "inferer", "postprocessing")
+        return before, inferer, after
+
+    def predict(self, images: Volume | Mapping[str, Volume], *, probability: bool = True) -> Volume:
+        """Probability of a lesion in each voxel, float32, on the images' grid; or uint8, 1 where it is over half."""
+        return predict(images, self, probability=probability, progress=False)
+
+
+def train(
+    cases: Sequence[Case],
+    held_out: Sequence[Case],
+    *,
+    recipe: str | Recipe = "brain-lesions",
+    seed: int = 0,
+    budget_s: float | None = None,
+    folder: str | Path | None = None,
+    resume: bool = False,
+    device: str | None = None,
+    augment: bool = True,
+    overlap: str = "refuse",
+    progress: bool = True,
+    **changes: Any,
+) -> Training:
+    """Train a network on ``cases``, and measure it on ``held_out``.
+
+    What patches a step sees follows from the seed and the number of the step alone: on the processor, the same seed
+    gives the same weights on the same machine with as many threads. The caller's random numbers are left as they are.
+    The stop button of a notebook ends the training with the best so far.
+
+    Parameters
+    ----------
+    cases, held_out : sequence of Study
+        Or anything with ``images``, a dict of highdicom.Volume on one grid, and ``mask``, a Volume that is not 0 where
+        there is a lesion.
+    recipe : str or Recipe
+        ``"brain-lesions"``, ``"chest-nodules"``, or your own. Any field of it can be given by name: ``steps=100``.
+    budget_s : float, optional
+        Seconds from the call to the end: the schedule of the learning rate then runs as fast as the clock does.
+    folder : path, optional
+        Where ``checkpoint.pt`` (after each validation, to resume from) and ``best.pt`` (weights) are kept.
+    resume : bool
+        Go on from the checkpoint in ``folder``, to the same weights as if nothing had happened (without a budget).
+    device : str, optional
+        ``"cuda"``, ``"mps"`` or ``"cpu"``; the first of them that there is.
+    augment : bool
+        False leaves the augmentation of the recipe out.
+    overlap : str
+        ``"allow"`` lets the same patient be in both halves.
+
+    Raises
+    ------
+    ModelError
+        If no honest training can come of these studies, the recipe does not fit them, or the GPU is full.
+    """
+    clock = Clock(budget_s)
+    chosen = choose(recipe, changes if augment else {**changes, "augmentation": ()})
+    check(cases, held_out, overlap)
+    torch = optional("torch")
+    where, said = pick_device(device)
+    if progress:
+        print(f"Training on {said}: {len(cases)} studies to learn from, {len(held_out)} held out.")
+    with torch.random.fork_rng([where] if where.type == "cuda" else []), memory_watched(where, chosen):
+        learner = Learner(chosen, seed, where, folder)
+        bar = tqdm([*cases, *held_out], desc="Preparing", unit="study", leave=False, disable=not progress)
+        transform = build(chosen.preprocessing(mask=True))
+        ready = [prepare(study, chosen, transform) for study in bar]
+        names = [getattr(study, "patient", f"held out {n + 1}") for n, study in enumerate(held_out)]
+        unseen = [(name, *pair) for name, pair in zip(names, ready[len(cases) :], strict=True) if pair[1].any()]
+        samples = Samples(ready[: len(cases)], chosen, seed, where)
+        learner.take_up(samples, clock, resume=resume)
+        finished = _learn(learner, samples, unseen, clock, Live(learner, progress=progress))
+        learner.network.load_state_dict(learner.weights)
+        dice = {name: learner.dice(image, mask) for name, image, mask in unseen} if finished else {}
+    facts = _facts(learner, clock, dice, cases, held_out, said, finished)
+    if progress:
+        print(_summary(facts))
+    history, best, seconds = learner.history, learner.best, facts["seconds"]
+    return Training(learner.network, chosen, history, best, dice, seconds, said, finished, facts)
+
+
+def _learn(learner: Learner, samples: Samples, unseen: list[Any], clock: Clock, live: Live) -> bool:
+    """A batch, a step, a lower rate; now and then a look at people held out. Returns whether it came to its end."""
+    try:
+        while True:
+            ended = learner.has_ended(clock)
+            if ended or learner.step % learner.recipe.validate_every == 0:
+                learner.validate(unseen[:WATCHED], clock)
+                live.show()
+            if ended:
+                return True
+            images, masks = samples.batch(learner.step + 1)
+            learner.learn(images, masks)
+            learner.anneal(clock)
+            live.step()
+    except KeyboardInterrupt:
+        return False
+    finally:
+        live.close()
+
+
+def _facts(
+    learner: Learner, clock: Clock, dice: dict[str, float], cases: Any, held_out: Any, device: str, finished: bool
+) -> dict[str, Any]:
+    """What was really done, for whoever fills in a model card."""
+    versions = {name: optional(name).__version__ for name in ("torch", "monai", "numpy")}
+    return {
+        "recipe": learner.recipe.to_dict(),
+        "seed": learner.seed,
+        "cohort": {key: value for key in ("name", "seed", "knobs") if (value := getattr(cases, key, None)) is not None},
+        "studies": len(cases),
+        "people": len({getattr(study, "patient", id(study)) for study in cases}),
+        "held_out_studies": len(held_out),
+        "held_out_people": len({getattr(study, "patient", id(study)) for study in held_out}),
+        "weights": sum(each.numel() for each in learner.network.parameters()),
+        "steps": learner.step,
+        "best_step": learner.best["step"],
+        "dice": dice,
+        "mean_dice": float(np.mean([*dice.values()])) if dice else None,
+        "seconds": round(clock.seconds, 1),
+        "budget_s": clock.budget,
+        "device": device,
+        "finished": finished,
+        "folder": str(learner.folder) if learner.folder else None,
+        "versions": versions,
+    }
+
+
+def _summary(facts: dict[str, Any]) -> str:
+    """How it ended, in a sentence or two."""
+    steps, planned = facts["steps"], facts["recipe"]["steps"]
+    if not facts["finished"]:
+        again = (
+            "Call again with resume=True to go on." if facts["folder"] else "With folder= it could have been resumed."
+        )
+        return (
+            f"Stopped at step {steps} of {planned}; the best network so far, of step {facts['best_step']}, is kept. "
+            + again
+        )
+    why = ""
+    if steps < planned:
+        out_of_time = facts["budget_s"] and facts["seconds"] > 0.8 * facts["budget_s"]
+        reason = f"the budget of {facts['budget_s']:g} s" if out_of_time else "the Dice no longer rose"
+        why = f" ({steps} of {planned} steps: {reason})"
+    return (
+        f"Mean Dice {facts['mean_dice']:.3f} of {len(facts['dice'])} studies held out, by the network of step "
+        f"{facts['best_step']}, after {facts['seconds']:.1f} s{why}."
+    )
