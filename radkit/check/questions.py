@@ -145,9 +145,9 @@ class Mask(Number):
     def _usual(self, given: np.ndarray, right: np.ndarray) -> str:
         if self._same(~given, right):
             return "That is all but the structure: inside and outside are swapped."
-        if hasattr(self.answer, "affine") and not (given & right).any():
+        if hasattr(self.answer, "affine"):
             across = int(abs(self.answer.affine[0, :3]).argmax())  # the array axis that runs from right to left
-            if (np.flip(given, across) & right).any():
+            if (np.flip(given, across) & right).sum() > 2 * (given & right).sum():
                 return "That is the patient's other side: on the screen, the patient's right is on the left."
         return ""
 

@@ -1,5 +1,29 @@
 // Distances: drawn with the mouse or, from crosshair to crosshair, with the keys; kept in the state of the widget.
 
+/** The voxel to which an arrow key goes in a plane, with Shift ten times as far; undefined for any other key. */
+function stepped(plane, { key, shiftKey }) {
+  const arrow = { ArrowUp: [0, -1], ArrowRight: [1, 0], ArrowDown: [0, 1], ArrowLeft: [-1, 0] }[key];
+  const [column, row, slice] = plane.position;
+  const far = shiftKey ? 10 : 1;
+  return arrow && plane.voxelAt([column + far * arrow[0], row + far * arrow[1], slice]);
+}
+
+/** Show in a row what was drawn: a click on its text goes there, a click on its cross or Delete takes it away. */
+function listUnder(row, entries) {
+  const shown = entries.map(({ text }) => text).join();
+  if (shown === row.shown) return;
+  row.shown = shown;
+  row.replaceChildren(...entries.map(({ text, go, remove }) => {
+    const entry = document.createElement("span");
+    const add = (what) => entry.append(Object.assign(document.createElement("button"), what));
+    add({ textContent: text, title: "go there", onclick: go });
+    if (!remove) return entry;
+    add({ textContent: "×", title: `remove ${text}`, ariaLabel: `remove ${text}`, onclick: remove });
+    entry.addEventListener("keydown", (event) => { if (event.key === "Delete") remove(); });
+    return entry;
+  }));
+}
+
 class Distances {
   constructor(view) {
     this.view = view;
@@ -14,9 +38,10 @@ class Distances {
   }
 
   get list() { return this.view.model.get("distances"); }
+  get on() { return this.view.tool === this; }
 
   toggle(on = !this.on) {
-    [this.on, this.drawing] = [on, null];
+    [this.view.tool, this.drawing] = [on ? this : null, null];
     this.view.refresh();
   }
 
@@ -55,18 +80,17 @@ class Distances {
   }
 
   /** Do what a key on a plane asks for; false if it asks for nothing here. */
-  press(plane, { key, shiftKey }) {
-    const arrow = { ArrowUp: [0, -1], ArrowRight: [1, 0], ArrowDown: [0, 1], ArrowLeft: [-1, 0] }[key];
+  press(plane, event) {
+    const { key } = event;
+    const next = stepped(plane, event);
     if (key === "d" || key === "D") this.toggle();
     else if ((key === "Delete" || key === "Backspace") && this.list.length) this.remove();
     else if (!this.on) return false;
     else if (key === "Escape") this.toggle(false);
     else if (key === "Enter" && this.drawing) this.finish();
     else if (key === "Enter") this.start(plane, this.view.voxel);
-    else if (arrow) {
-      const [column, row, slice] = plane.position;
-      const far = shiftKey ? 10 : 1;
-      this.view.goTo(plane.voxelAt([column + far * arrow[0], row + far * arrow[1], slice]));
+    else if (next) {
+      this.view.goTo(next);
       this.follow(this.view.voxel);
     } else return false;
     return true;
@@ -100,22 +124,13 @@ class Distances {
     }
   }
 
-  /** List them under the planes: a click goes there, Delete takes one away. */
+  /** List them under the planes. */
   show() {
-    this.button.setAttribute("aria-pressed", Boolean(this.on));
-    const words = this.list.map((distance) => this.words(distance));
-    if (words.join() === this.shown) return;
-    this.shown = words.join();
-    this.row.replaceChildren(...words.map((text, index) => {
-      const entry = document.createElement("span");
-      const go = Object.assign(document.createElement("button"), { textContent: text, title: "go there" });
-      go.onclick = () => this.view.goTo(this.view.place(this.list[index].to).map(Math.round));
-      const cross = Object.assign(document.createElement("button"), { textContent: "×", title: `remove ${text}` });
-      cross.setAttribute("aria-label", cross.title);
-      cross.onclick = () => this.remove(index);
-      entry.addEventListener("keydown", (event) => { if (event.key === "Delete") this.remove(index); });
-      entry.append(go, cross);
-      return entry;
-    }));
+    this.button.setAttribute("aria-pressed", this.on);
+    listUnder(this.row, this.list.map((distance, index) => ({
+      text: this.words(distance),
+      go: () => this.view.goTo(this.view.place(distance.to).map(Math.round)),
+      remove: () => this.remove(index),
+    })));
   }
 }

@@ -211,6 +211,7 @@ class Plane {
     if (this.count[2] > 1 || !this.flat)
       this.write(pen, `${name}${this.position[2] + 1}/${this.count[2]}`, 8, 8, "left", "top", 15);
     this.view.distances.draw(this, pen);
+    this.view.contours.draw(this, pen);
     this.scaleBar(pen, width, height);
   }
 
@@ -231,13 +232,13 @@ class Plane {
   }
 
   /** Write on a pad, to be read on bone as on air. */
-  write(pen, text, x, y, align, baseline, size, weight = "") {
+  write(pen, text, x, y, align, baseline, size, weight = "", ink = "#f2f5f8") {
     if (!text) return;
     Object.assign(pen, { textAlign: align, textBaseline: baseline, font: `${weight} ${size}px sans-serif`, fillStyle: "#000" });
     const box = pen.measureText(text);
     const [left, top] = [x - box.actualBoundingBoxLeft - 3, y - box.actualBoundingBoxAscent - 3];
     pen.fillRect(left, top, x + box.actualBoundingBoxRight + 3 - left, y + box.actualBoundingBoxDescent + 3 - top);
-    pen.fillStyle = "#f2f5f8";
+    pen.fillStyle = ink;
     pen.fillText(text, x, y);
   }
 }

@@ -1,5 +1,5 @@
-// The viewer in the browser: three planes that follow one crosshair, or one image. Before this file come voxels.js,
-// plane.js and distances.js. What it needs to know of the scene comes with the widget's state; the voxels by message.
+// The viewer in the browser: three planes that follow one crosshair, or one image. Before this file come the others; what
+// it needs to know of the scene comes with the widget's state, the voxels by message.
 
 const PAGE = 10; // slices that PageUp and PageDown go
 const NAMES = 24; // structures named under the planes
@@ -11,6 +11,7 @@ const HELP_ON = [ // what else there is, where there is something for it
   ["one plane: F, double-click", (scene) => scene.planes.length > 1],
   ["mask on, off: M · next structure: N", (scene) => scene.structures.length],
   ["measure: D, then drag, or arrows and Enter; Delete", () => true],
+  ["contour: C, then drag around it, or Enter at each corner, Shift-Enter at the last; Delete", () => true],
   ["patient: H", (scene) => scene.has_banner],
 ];
 
@@ -29,14 +30,14 @@ class View {
       const rgb = parseInt(colour.slice(1), 16);
       this.colours[label] = ((rgb & 255) << 16) | (rgb & 0xff00) | (rgb >> 16); // ABGR without its alpha
     }
-    this.distances = new Distances(this);
+    [this.distances, this.contours, this.tool] = [new Distances(this), new Contours(this), null]; // what is in use
     this.build(el);
     this.abort = new AbortController();
     this.planes.forEach((plane) => this.listen(plane));
     const options = { capture: true, passive: true, signal: this.abort.signal };
     const outside = (event) => { if (!event.target.closest?.(".radkit-plane")) pageScrolled = event.timeStamp; };
     document.addEventListener("wheel", outside, options);
-    for (const name of ["voxel", "window", "zoom", "opacity", "distances", "banner"])
+    for (const name of ["voxel", "window", "zoom", "opacity", "distances", "contours", "banner"])
       model.on(`change:${name}`, () => this.refresh());
     data.views.add(this);
     data.ask();
@@ -75,7 +76,7 @@ class View {
       return button;
     });
     this.bar.append(...this.buttons);
-    this.bar.append(this.distances.button);
+    this.bar.append(this.distances.button, this.contours.button);
     const playable = scene.planes.length === 1 && scene.shape[0] > 1;
     if (playable) this.player = this.toggle(make, "P play", "play the frames (key P)", () => this.play());
     if (scene.has_banner)
@@ -88,8 +89,8 @@ class View {
     if (scene.title) this.root.append(title);
     this.banner = make("div", "radkit-banner");
     const help = [HELP, ...HELP_ON.filter(([, useful]) => useful(scene)).map(([text]) => text)].join(" · ");
-    this.root.append(this.banner, this.rows, this.bar, this.probeText, this.distances.row, this.legend(make));
-    this.root.append(make("div", "radkit-help", help));
+    this.root.append(this.banner, this.rows, this.bar, this.probeText, this.distances.row);
+    this.root.append(this.contours.row, this.legend(make), make("div", "radkit-help", help));
     el.append(this.root);
   }
 
@@ -126,6 +127,8 @@ class View {
   listen(plane) {
     const { canvas } = plane;
     let drag = null;
+    for (const name of ["pointerdown", "pointermove", "pointerup", "pointercancel"]) // a second finger does nothing
+      canvas.addEventListener(name, (event) => { if (!event.isPrimary) event.stopImmediatePropagation(); });
     canvas.addEventListener("wheel", (event) => {
       if (event.timeStamp - pageScrolled < 250) return void (pageScrolled = event.timeStamp);
       event.preventDefault();
@@ -138,23 +141,23 @@ class View {
       const windowing = event.button === 2 || event.shiftKey;
       drag = { windowing, x: event.clientX, y: event.clientY, window: this.window };
       if (windowing) return;
-      if (this.distances.on) this.distances.start(plane, plane.spot(plane.under(event)));
+      if (this.tool) this.tool.start(plane, plane.spot(plane.under(event)));
       else this.goTo(plane.voxelAt(plane.under(event)));
     });
     canvas.addEventListener("pointermove", (event) => {
       if (drag?.windowing) this.windowBy(drag.window, event.clientX - drag.x, event.clientY - drag.y);
-      else if (drag && this.distances.on) this.distances.follow(plane.spot(plane.under(event)));
+      else if (drag && this.tool) trail(event).forEach((one) => this.tool.follow(plane.spot(plane.under(one))));
       else if (drag) this.goTo(plane.voxelAt(plane.under(event)));
       else this.hover(plane.voxelAt(plane.under(event)));
     });
     for (const end of ["pointerup", "pointercancel"]) {
       canvas.addEventListener(end, () => {
-        if (drag && !drag.windowing && this.distances.on) this.distances.finish();
+        if (drag && !drag.windowing) this.tool?.finish();
         drag = null;
       });
     }
     canvas.addEventListener("pointerleave", () => this.hover(null));
-    canvas.addEventListener("dblclick", () => { if (!this.distances.on) this.enlarge(plane); });
+    canvas.addEventListener("dblclick", () => { if (!this.tool) this.enlarge(plane); });
     canvas.addEventListener("contextmenu", (event) => { event.preventDefault(); event.stopPropagation(); });
     canvas.addEventListener("keydown", (event) => {
       if (event.ctrlKey || event.metaKey || event.altKey || !this.press(plane, event)) return;
@@ -166,7 +169,7 @@ class View {
   /** Do what a key asks for; false if it asks for nothing. */
   press(plane, event) {
     const { key, shiftKey } = event;
-    if (this.distances.press(plane, event)) return true;
+    if ([this.tool, this.distances, this.contours].some((tool) => tool?.press(plane, event))) return true;
     const preset = this.scene.presets[Number(key) - 1];
     const arrow = { ArrowUp: [0, 1], ArrowRight: [1, 0], ArrowDown: [0, -1], ArrowLeft: [-1, 0] }[key];
     const jump = { PageUp: PAGE, PageDown: -PAGE, Home: Infinity, End: -Infinity }[key];
@@ -311,7 +314,7 @@ class View {
     this.windowText.textContent = scene.colour ? "" : `W ${format(width)} L ${format(center)} ${scene.unit}`;
     this.buttons.forEach((button, i) =>
       button.setAttribute("aria-pressed", scene.presets[i][1] === center && scene.presets[i][2] === width));
-    this.distances.show();
+    [this.distances, this.contours].forEach((tool) => tool.show());
     if (this.slider) this.slider.value = this.opacity;
     const banner = this.model.get("banner");
     this.bannerButton?.setAttribute("aria-pressed", banner);

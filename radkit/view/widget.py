@@ -23,7 +23,7 @@ from .scene import Scene
 traitlets = optional("traitlets")
 CHUNK = 4 << 20  # bytes of voxels in one message, so that the first slices are seen while the others come
 INTEGERS = ("int16", "uint16", "int32")
-SCRIPTS = ("voxels.js", "plane.js", "distances.js", "viewer.js")
+SCRIPTS = ("voxels.js", "plane.js", "distances.js", "contours.js", "viewer.js")
 
 
 class View(optional("anywidget").AnyWidget):  # type: ignore[misc]
