@@ -62,6 +62,12 @@ INVENTED: dict[str, Any] = {
     "BurnedInAnnotation": "NO",
     "RecognizableVisualFeatures": "NO",
     "LossyImageCompression": "00",
+}
+# How a CT is taken.
+TECHNIQUE: dict[str, Any] = {
+    "RescaleSlope": 1,
+    "RescaleIntercept": INTERCEPT,
+    "RescaleType": "HU",
     "KVP": 120,
     "XRayTubeCurrent": 300,
     "ExposureTime": 500,
@@ -123,7 +129,15 @@ def write_ct_series(
         If the voxels are not whole HU that fit signed 16 bits.
     """
     stored = _stored(volume)
-    series = _series_header(volume, {**INVENTED, **(header or {})}, padding)
+    attributes = {"SOPClassUID": CTImageStorage, "Modality": "CT", **INVENTED, **TECHNIQUE, **(header or {})}
+    return write_slices(volume, stored, folder, attributes, padding)
+
+
+def write_slices(
+    volume: Volume, stored: np.ndarray, folder: str | Path, attributes: Mapping[str, Any], padding: int | None = None
+) -> list[Path]:
+    """Write stored values, signed 16 bits, on the grid of a volume, as a series of the attributes' SOP class."""
+    series = _series_header(volume, attributes, padding)
     digest = _digest(series, stored, volume.affine)
     for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID"):
         if keyword not in series:
@@ -135,7 +149,7 @@ def write_ct_series(
         image = _slice(series, volume, stored[index], index)
         image.InstanceNumber = number
         image.SOPInstanceUID = generate_uid(entropy_srcs=[digest, str(index)])
-        paths.append(folder / f"CT{number:04d}.dcm")
+        paths.append(folder / f"{series.Modality}{number:04d}.dcm")
         save(image, paths[-1])
     return paths
 
@@ -157,11 +171,9 @@ def _series_header(volume: Volume, attributes: Mapping[str, Any], padding: int |
     """Return what every slice of the series says alike."""
     ds = Dataset()
     ds.SpecificCharacterSet = "ISO_IR 192"
-    ds.SOPClassUID, ds.Modality = CTImageStorage, "CT"
     ds.Rows, ds.Columns = volume.shape[1:]
     ds.SamplesPerPixel, ds.PhotometricInterpretation = 1, "MONOCHROME2"
     ds.BitsAllocated, ds.BitsStored, ds.HighBit, ds.PixelRepresentation = 16, 16, 15, 1
-    ds.RescaleSlope, ds.RescaleIntercept, ds.RescaleType = 1, INTERCEPT, "HU"
     if padding is not None:
         ds.add_new("PixelPaddingValue", "SS", padding - INTERCEPT)
     ds.PixelSpacing = _numbers(volume.pixel_spacing)

@@ -8,6 +8,7 @@ from feet to head, row 0 is anterior, column 0 is the patient's right.
 from __future__ import annotations
 
 import csv
+import gzip
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -110,6 +111,18 @@ def read_nrrd(path: Path) -> Volume:
     affine[:3, :3] = np.asarray(header["space directions"], float).T
     affine[:3, 3] = header["space origin"]
     return _turned(array, np.diag([*TO_LPS[space], 1]) @ affine)
+
+
+def write_nifti(path: Path, volume: Volume, says: str = "Made by radkit") -> Path:
+    """Write a volume as NIfTI has it, (x, y, z) in RAS; gzipped without a name and a date."""
+    import nibabel
+
+    turned = volume.to_patient_orientation("RAH")
+    image = nibabel.Nifti1Image(np.asfortranarray(turned.array), np.diag([-1.0, -1, 1, 1]) @ turned.affine)
+    image.header["descrip"] = says
+    with path.open("wb") as file, gzip.GzipFile("", "wb", 1, file, mtime=0) as packed:
+        packed.write(image.to_bytes())
+    return path
 
 
 def _fetched(source: str | Fetched) -> Fetched:
