@@ -27,7 +27,8 @@ class Nodule:
     """One solid nodule: its centre in LPS mm, and the diameter of the sphere that has the same volume.
 
     ``lobes`` are bumps on its surface, from broad lobes to narrow spicules; 0 is a smooth ellipsoid. ``attenuation`` is
-    its mean in HU (solid nodules without contrast: about 0 to 60). ``seed`` fixes its shape and its noise.
+    its mean in HU (solid nodules without contrast: about 0 to 60). ``seed`` fixes its shape and its noise. ``spicules``
+    are thin spikes that taper to a point, two to three millimetres wide where they leave it.
     """
 
     centre: tuple[float, float, float]
@@ -35,6 +36,7 @@ class Nodule:
     lobes: int = 0
     attenuation: float = 30.0
     seed: int = 0
+    spicules: int = 0
 
     @property
     def volume_mm3(self) -> float:
@@ -50,7 +52,12 @@ class Nodule:
         lobes = rng.normal(size=(self.lobes, 3))
         lobes /= np.linalg.norm(lobes, axis=1, keepdims=True)
         sharpness = np.exp(rng.uniform(np.log(8), np.log(60), self.lobes))  # about 40 to 15 degrees across
-        return stretch, lobes, sharpness, rng.uniform(0.2, 0.8, self.lobes)
+        heights = rng.uniform(0.2, 0.8, self.lobes)
+        spikes = rng.normal(size=(self.spicules, 3))
+        spikes /= np.linalg.norm(spikes, axis=1, keepdims=True)
+        narrow = (self.diameter_mm / 2 / rng.uniform(0.6, 1.0, self.spicules)) ** 2
+        lobes, sharpness = np.concatenate([lobes, spikes]), np.concatenate([sharpness, narrow])
+        return stretch, lobes, sharpness, np.concatenate([heights, rng.uniform(0.4, 1.1, self.spicules)])
 
     def _profile(self, directions: NDArray) -> NDArray:
         """Radius along each unit vector of ``directions`` (..., 3), before it is scaled to the volume."""
@@ -61,17 +68,23 @@ class Nodule:
     @cached_property
     def _radii(self) -> tuple[float, float, float]:
         """Scale of the profile that gives the volume asked for; smallest and largest radius, mm."""
-        n = 4000  # Fibonacci lattice: even points on the sphere, error of the integral under 0.1 %
+        n = 20000 if self.spicules else 4000  # Fibonacci lattice: even points on the sphere, error under 0.1 %
         height = 1 - (2 * np.arange(n) + 1) / n
         angle, ring = np.arange(n) * np.pi * (3 - 5**0.5), np.sqrt(1 - height**2)
         radii = self._profile(np.stack([ring * np.cos(angle), ring * np.sin(angle), height], axis=-1))
+        tips = self._profile(self._form[1][self.lobes :]).max(initial=0.0)
         scale = self.diameter_mm / 2 / np.mean(radii**3) ** (1 / 3)
-        return float(scale), float(0.97 * scale * radii.min()), float(1.03 * scale * radii.max())
+        return float(scale), float(0.97 * scale * radii.min()), float(1.03 * scale * max(radii.max(), tips))
 
     @property
     def reach_mm(self) -> float:
         """A radius that nothing of the nodule passes."""
         return self._radii[2]
+
+    @property
+    def inner_mm(self) -> float:
+        """The radius of a sphere that lies within it."""
+        return self._radii[1]
 
     def contains(self, points: NDArray) -> NDArray:
         """Whether each point, (..., 3) in LPS mm, lies inside."""

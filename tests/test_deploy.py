@@ -396,6 +396,7 @@ def test_the_packed_application_starts_with_nothing_but_its_requirements():
             waiting += [canonicalize_name(n.name) for n in needs if not n.marker or n.marker.evaluate({"extra": ""})]
     homes = packages_distributions()
     others = {module for module in homes if not brought & {canonicalize_name(home) for home in homes[module]}}
-    code = f"import sys; sys.modules |= dict.fromkeys({others - {'radkit', 'radkit_phantoms'}}); import radkit.deploy.pipeline"
+    others -= {"radkit", "radkit_phantoms"}
+    code = f"import sys; sys.modules |= dict.fromkeys({others}); import radkit.deploy.pipeline"
     child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert child.returncode == 0 and "requests" in others, child.stderr
