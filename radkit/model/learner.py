@@ -66,17 +66,18 @@ class Learner:
 
     def _try(self) -> None:
         """Show the network a patch of nothing: a recipe that does not fit together is found out before the work."""
-        size = self.recipe.patch[: self.recipe.dimensions]
+        cause: Exception | None = None
+        torch, size = optional("torch"), self.recipe.patch[: self.recipe.dimensions]
         try:
-            with optional("torch").inference_mode():
-                out = self.network.eval()(optional("torch").zeros(1, len(self.recipe.channels), *size)).shape
+            with torch.inference_mode():
+                shape: Any = tuple(self.network.eval()(torch.zeros(1, len(self.recipe.channels), *size)).shape[1:])
         except Exception as error:  # networks raise what they like
+            shape, cause = str(error)[:200], error
+        if shape != (1, *size):
             raise ModelError(
-                f"The network cannot look at a patch of {size} voxels: {error}. "
-                "Choose sizes that its strides divide: multiples of 8 for three strides of 2."
-            ) from error
-        if out != (1, 1, *size):
-            raise ModelError(f"Expected one number for each of {size} voxels, the network gave {tuple(out[1:])}.")
+                f"Expected of the network one number for each voxel of a patch, {(1, *size)}; it gave {shape}. Choose "
+                "a patch that its strides divide, multiples of 8 for three strides of 2, and out_channels 1."
+            ) from cause
 
     def learn(self, images: Tensor, masks: Tensor) -> None:
         """One step: what the network says, how wrong that is, and each weight a little less so."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -133,25 +134,29 @@ def train(
         print(f"Training on {said}: {len(cases)} studies to learn from, {len(held_out)} held out.")
     with torch.random.fork_rng([where] if where.type == "cuda" else []), memory_watched(where, chosen):
         learner = Learner(chosen, seed, where, folder)
-        bar = tqdm([*cases, *held_out], desc="Preparing", unit="study", leave=False, disable=not progress)
+        bar = tqdm(
+            [*cases, *held_out], desc="Preparing", unit="study", file=sys.stdout, leave=False, disable=not progress
+        )
         transform = build(chosen.preprocessing(mask=True))
         ready = [prepare(study, chosen, transform) for study in bar]
         names = [getattr(study, "patient", f"held out {n + 1}") for n, study in enumerate(held_out)]
         unseen = [(name, *pair) for name, pair in zip(names, ready[len(cases) :], strict=True) if pair[1].any()]
         samples = Samples(ready[: len(cases)], chosen, seed, where)
         learner.take_up(samples, clock, resume=resume)
-        finished = _learn(learner, samples, unseen, clock, Live(learner, progress=progress))
+        dice = _learn(learner, samples, unseen, clock, Live(learner, progress=progress))
         learner.network.load_state_dict(learner.weights)
-        dice = {name: learner.dice(image, mask) for name, image, mask in unseen} if finished else {}
-    facts = _facts(learner, clock, dice, cases, held_out, said, finished)
+    facts = _facts(learner, clock, dice, cases, held_out, said)
     if progress:
         print(_summary(facts))
-    history, best, seconds = learner.history, learner.best, facts["seconds"]
-    return Training(learner.network, chosen, history, best, dice, seconds, said, finished, facts)
+    row, seconds, finished = learner.best, facts["seconds"], facts["finished"]
+    return Training(learner.network, chosen, learner.history, row, facts["dice"], seconds, said, finished, facts)
 
 
-def _learn(learner: Learner, samples: Samples, unseen: list[Any], clock: Clock, live: Live) -> bool:
-    """A batch, a step, a lower rate; now and then a look at people held out. Returns whether it came to its end."""
+def _learn(learner: Learner, samples: Samples, unseen: list[Any], clock: Clock, live: Live) -> dict[str, float] | None:
+    """A batch, a step, a lower rate; now and then a look at people held out.
+
+    Returns the Dice of each of them by the best network, or None after an interrupt.
+    """
     try:
         while True:
             ended = learner.has_ended(clock)
@@ -159,19 +164,23 @@ def _learn(learner: Learner, samples: Samples, unseen: list[Any], clock: Clock, 
                 learner.validate(unseen[:WATCHED], clock)
                 live.show()
             if ended:
-                return True
+                break
             images, masks = samples.batch(learner.step + 1)
             learner.learn(images, masks)
             learner.anneal(clock)
             live.step()
+        learner.network.load_state_dict(learner.weights)
+        return {name: learner.dice(image, mask) for name, image, mask in unseen}
     except KeyboardInterrupt:
-        return False
+        if not learner.best:
+            raise  # there is nothing yet to keep
+        return None
     finally:
         live.close()
 
 
 def _facts(
-    learner: Learner, clock: Clock, dice: dict[str, float], cases: Any, held_out: Any, device: str, finished: bool
+    learner: Learner, clock: Clock, dice: dict[str, float] | None, cases: Any, held_out: Any, device: str
 ) -> dict[str, Any]:
     """What was really done, for whoever fills in a model card."""
     versions = {name: optional(name).__version__ for name in ("torch", "monai", "numpy")}
@@ -186,12 +195,12 @@ def _facts(
         "weights": sum(each.numel() for each in learner.network.parameters()),
         "steps": learner.step,
         "best_step": learner.best["step"],
-        "dice": dice,
+        "dice": dice or {},
         "mean_dice": float(np.mean([*dice.values()])) if dice else None,
         "seconds": round(clock.seconds, 1),
         "budget_s": clock.budget,
         "device": device,
-        "finished": finished,
+        "finished": dice is not None,
         "folder": str(learner.folder) if learner.folder else None,
         "versions": versions,
     }
