@@ -1,0 +1,179 @@
+"""Write a training as a MONAI bundle: configurations, weights, and a card of what was really done."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from copy import deepcopy
+from importlib.metadata import version as installed
+from io import BytesIO
+from math import prod
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from warnings import catch_warnings, simplefilter
+from zipfile import ZipFile
+
+import yaml
+
+from radkit._optional import optional
+from radkit.errors import ModelError, RadkitError
+
+from .bundle import Bundle, load_bundle
+
+if TYPE_CHECKING:
+    from torch.nn import Module
+
+    from .training import Training
+
+MR = {"t1", "t1c", "t2", "flair", "pd", "dwi", "adc"}
+ANSWERS = ("intended_use", "authors", "false_positives", "failures")
+DOCUMENTS = ("data_sheet", "evaluation")
+
+
+def save_bundle(
+    training: Training,
+    folder: str | Path,
+    *,
+    name: str,
+    version: str = "0.1.0",
+    license: str | None = None,
+    overwrite: bool = False,
+    **answers: str,
+) -> Bundle:
+    """Write what came of a training as a MONAI bundle, and open it.
+
+    ``python -m monai.bundle run`` runs it without radkit. It names no patient and no folder of this machine.
+
+    Parameters
+    ----------
+    training : Training
+        What `train` returned.
+    folder : path
+        Where it goes; it appears complete or not at all.
+    name, version : str
+        What people call the model, and which one of them it is.
+    license : str, optional
+        The text of ``LICENSE``; without it nobody may use the bundle.
+    overwrite : bool
+        Replace a bundle that is there already; anything else is never replaced.
+    **answers : str
+        For the model card: ``intended_use``, ``authors``, ``false_positives``, ``failures``; and Markdown to lie beside
+        it: ``data_sheet`` (``cohort.sheet``), ``evaluation``. What is left out stands there as not answered.
+
+    Raises
+    ------
+    ModelError
+        If the folder is taken, the network holds NaN, or a step of the recipe is none that a bundle may have.
+    """
+    if unknown := set(answers) - {*ANSWERS, *DOCUMENTS}:
+        raise ModelError(f"A card has no {', '.join(sorted(unknown))}. It has {', '.join((*ANSWERS, *DOCUMENTS))}.")
+    template = yaml.safe_load(Path(__file__).with_name("saved_bundle.yaml").read_text(encoding="utf-8"))
+    known = _known(training, answers) | {"name": name, "version": version}
+    files = {f"docs/{part}.md": answers[part] for part in DOCUMENTS if answers.get(part)}
+    files |= {"LICENSE": license or template["license"], "docs/README.md": _fill(template["card"], known)}
+    facts = {**training.facts, "dice": known["dice"], "folder": None}  # without names of people and of a folder
+    configs = {"metadata": _fill(template["metadata"], known), "inference": _inference(training, template)}
+    for title, content in {**configs, "train": facts}.items():
+        files[f"configs/{title}.json"] = json.dumps(content, indent=4, allow_nan=False)
+    with whole_folder(folder, "bundle", "configs/metadata.json", overwrite=overwrite) as new:
+        for part, text in files.items():
+            (new / part).parent.mkdir(parents=True, exist_ok=True)
+            (new / part).write_text(text, encoding="utf-8")
+        write_weights(training.network, new / "models")
+        load_bundle(new).network()  # what cannot be opened again is not left behind
+    return load_bundle(folder)
+
+
+def write_weights(network: Module, folder: Path) -> None:
+    """The weights twice: for the code that knows the network, and as TorchScript for the one that does not."""
+    torch, network = optional("torch"), deepcopy(network).cpu().eval()
+    if bad := [key for key, value in network.state_dict().items() if not value.isfinite().all()]:
+        raise ModelError(f"The network holds NaN or infinity, in {bad[0]}: train again with a lower learning_rate.")
+    folder.mkdir(parents=True, exist_ok=True)
+    torch.save(network.state_dict(), folder / "model.pt")
+    with catch_warnings():
+        simplefilter("ignore")
+        torch.jit.save(torch.jit.script(network), script := BytesIO())
+    # Without the notes for a debugger, which hold the paths of the machine it was made on.
+    with ZipFile(script) as whole, ZipFile(folder / "model.ts", "w") as kept:
+        for part in whole.infolist():
+            if not part.filename.endswith(".debug_pkl"):
+                kept.writestr(part, whole.read(part))
+
+
+@contextmanager
+def whole_folder(
+    folder: str | Path, what: str, sign: str, *, overwrite: bool, error: type[RadkitError] = ModelError
+) -> Iterator[Path]:
+    """Fill a folder that then appears complete or not at all; one that is there is replaced if ``sign`` is in it."""
+    target = Path(folder).absolute()
+    if target.is_file() or (target.is_dir() and any(target.iterdir())):
+        if not (target / sign).is_file():
+            raise error(f"{target} is there and is no {what}: choose another name.")
+        if not overwrite:
+            raise error(f"There is a {what} in {target} already: choose another name, or pass overwrite=True.")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as room:
+        new, old = Path(room) / "new", Path(room) / "old"
+        yield new
+        try:
+            if target.exists():
+                target.replace(old)
+            new.replace(target)
+        except BaseException:
+            if old.exists() and not target.exists():
+                old.replace(target)
+            raise
+
+
+def _known(training: Training, answers: dict[str, str]) -> dict[str, Any]:
+    """What the blanks of the card and of the metadata are filled with."""
+    facts, recipe, channels = training.facts, training.recipe, training.recipe.channels
+    dice, files = sorted(facts["dice"].values()), [f"{channel}.nii.gz" for channel in channels]
+    said = {
+        **{key: answers.get(key) for key in ANSWERS},
+        **{key: answers.get(key) and f"[{key}.md]({key}.md)" for key in DOCUMENTS},
+        "cohort": ", ".join(f"{key} {value}" for key, value in facts["cohort"].items()),
+        "anatomies": ", ".join(facts.get("anatomies", ())),
+        "modality": "CT" if channels == ("ct",) else "MR" if set(channels) <= MR else None,
+        "metrics": dice
+        and f"Mean Dice {facts['mean_dice']:.2f} (n = {len(dice)} held out who have a lesion; {dice[0]:.2f} to "
+        f"{dice[-1]:.2f}), at the spacing of the training, and a little too good: the step was chosen on some of them",
+    }
+    return {
+        **{key: value or "not answered" for key, value in said.items()},
+        "recipe": recipe,
+        "facts": facts,
+        "versions": {**facts["versions"], **{name: installed(name) for name in ("nibabel", "pydicom", "radkit")}},
+        "network": recipe.network["_target_"],
+        "channels": ", ".join(channels),
+        "example": files if len(files) > 1 else files[0],
+        "dice": dice,
+        "figures": {"mean_dice": facts["mean_dice"], "held_out_with_a_lesion": len(dice)} if dice else {},
+        "patch": " x ".join(map(str, recipe.patch)),
+        "spacing": " x ".join("its own" if mm < 0 else f"{mm:g}" for mm in recipe.spacing_mm),
+        "finished": "yes" if training.finished else "no, it was interrupted",
+        "format": "hounsfield" if channels == ("ct",) else "magnitude",
+        "inputs": len(channels),
+        "channel_def": {str(number): channel for number, channel in enumerate(channels)},
+        "shape": [f"{prod(n for n in recipe.network.get('strides', ()) if isinstance(n, int))}*n"] * recipe.dimensions,
+    }
+
+
+def _inference(training: Training, template: dict[str, Any]) -> dict[str, Any]:
+    """``configs/inference.json``: the recipe's steps, and around them what reads and writes files."""
+    config = {**template["inference"], **training.recipe.config}
+    config["preprocessing"]["transforms"].insert(0, template["load"])
+    config["postprocessing"]["transforms"].append(template["save"])
+    return config
+
+
+def _fill(blank: Any, known: dict[str, Any]) -> Any:
+    """A template with its blanks filled; a text that is nothing but a blank becomes the value itself."""
+    if isinstance(blank, dict):
+        return {key: _fill(value, known) for key, value in blank.items()}
+    if isinstance(blank, str):
+        return known[blank[1:-1]] if blank[1:-1] in known else blank.format_map(known)
+    return blank
