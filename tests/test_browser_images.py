@@ -92,6 +92,23 @@ def test_a_distance_on_a_radiograph_says_that_it_is_at_the_detector(session):
     session.screenshot("distance", view)
 
 
+def test_a_contour_on_a_radiograph_says_so_too(session):
+    view = session.ready(0)
+    view.locator("canvas").press("c")
+    box = view.locator("canvas").bounding_box()
+    corners = [(0.25, 0.4), (0.75, 0.4), (0.75, 0.6), (0.25, 0.6)]  # 120 columns and 60 rows of 0.2 mm
+    session.page.mouse.move(*(box["x"] + box["width"] * corners[0][0], box["y"] + box["height"] * corners[0][1]))
+    session.page.mouse.down()
+    for x, y in corners[1:]:
+        session.page.mouse.move(box["x"] + box["width"] * x, box["y"] + box["height"] * y)
+    session.page.mouse.up()
+    view.locator("canvas").press("Escape")
+    row = view.locator(".radkit-contours")
+    assert session.until(lambda: "mm at the detector" in row.inner_text())
+    assert float(row.inner_text().split()[0]) == pytest.approx(24 * 12, rel=0.02)
+    session.screenshot("contour", view)
+
+
 def test_a_cine_scrolls_plays_and_stops(session):
     view = session.ready(1)
 

@@ -137,7 +137,8 @@ class Contours {
     this.button.setAttribute("aria-pressed", this.on);
     listUnder(this.row, this.list.map((contour, index) => {
       const { plane, middle, name, words } = this.about(contour);
-      const text = `${plane.flat ? "frame" : plane.name} ${plane.place(middle)[2] + 1}: ${words}`;
+      const slice = `${plane.flat ? "frame" : plane.name} ${plane.place(middle)[2] + 1}: `;
+      const text = plane.count[2] > 1 ? slice + words : words;
       return { text, go: () => this.view.goTo(middle), remove: !name && (() => this.remove(index)) };
     }));
   }
