@@ -180,10 +180,11 @@ def fetch_sources(names: tuple[str, ...]) -> None:
 @click.argument("names", nargs=-1, shell_complete=source_names)
 def verify_sources(names: tuple[str, ...]) -> None:
     """Compare what the cache holds of NAMES (default: all that `list` lists) with the checksums promised."""
-    from . import _assets, data
+    from . import _assets
+    from .data.cache import catalog, verify
 
     parts = _assets.assets()
-    wrong = {n: _assets.verify(parts[n]) if n in parts else data.verify(n) for n in names or (*data.catalog(), *parts)}
+    wrong = {n: _assets.verify(parts[n]) if n in parts else verify(n) for n in names or (*catalog(), *parts)}
     for name, complaints in wrong.items():
         click.echo(f"{name}: {'; '.join(complaints) or 'as the catalog says'}")
     sys.exit(any(wrong.values()))

@@ -13,7 +13,8 @@ import pytest
 import yaml
 from package_index import FILM, SDIST, SPINE, WHEEL, Index, sdist, wheel
 
-from radkit.data import catalog, fetch, read, read_labels, verify
+from radkit.data import catalog, fetch, read, read_labels
+from radkit.data.cache import verify
 from radkit.data.sources import cache_folder
 from radkit.errors import ChecksumError, DataError, SourceUnreachable
 

@@ -1,11 +1,12 @@
-"""Real images by exact version and checksum, their generated stand-ins, and the patient whom the course follows."""
+"""Real images by exact version and checksum, their generated stand-ins, the patient of the course, and cohorts."""
 
 from __future__ import annotations
 
-from .cache import fetch, verify
+from .cache import fetch
 from .ct import write_ct_series
+from .growing import cohort
 from .patient import story
 from .sources import catalog
 from .volumes import read, read_labels, read_names
 
-__all__ = ["catalog", "fetch", "read", "read_labels", "read_names", "story", "verify", "write_ct_series"]
+__all__ = ["catalog", "cohort", "fetch", "read", "read_labels", "read_names", "story", "write_ct_series"]
