@@ -3,5 +3,8 @@
 from __future__ import annotations
 
 from .intervals import interval
+from .lesions import detection
+from .overlap import segmentation
+from .paired import compare
 
-__all__ = ["interval"]
+__all__ = ["compare", "detection", "interval", "segmentation"]

@@ -11,6 +11,8 @@ import numpy as np
 
 from ..errors import EvaluationError
 
+Statistic = Callable[..., Any]
+
 
 @dataclass(frozen=True)
 class Interval:
@@ -27,13 +29,10 @@ class Interval:
     level: float = 0.95
 
     def __format__(self, spec: str) -> str:
-        spec = spec or ".2f"
-        if np.isnan(self.value):
-            return f"– (n = {self.n})"
+        value, low, high = (format(x, spec or ".2f") for x in (self.value, self.low, self.high))
         if np.isnan(self.low):
-            return f"{self.value:{spec}} (no interval, n = {self.n})"
-        bounds = f"{self.low:{spec}} to {self.high:{spec}}"
-        return f"{self.value:{spec}} ({100 * self.level:g} % CI {bounds}, n = {self.n})"
+            return f"– (n = {self.n})" if np.isnan(self.value) else f"{value} (no interval, n = {self.n})"
+        return f"{value} ({100 * self.level:g} % CI {low} to {high}, n = {self.n})"
 
     def __str__(self) -> str:
         return format(self)
@@ -44,7 +43,7 @@ class Interval:
 
 def interval(
     values: Any,
-    statistic: Callable[..., float] = np.mean,
+    statistic: Statistic = np.mean,
     *,
     patient: Sequence | None = None,
     level: float = 0.95,
@@ -85,21 +84,21 @@ def interval(
     return found
 
 
-def estimate(values: Any, statistic: Callable[..., float] = np.mean, **options: Any) -> Interval:
+def estimate(values: Any, statistic: Statistic = np.mean, **options: Any) -> Interval:
     """`interval` for a table: with fewer than two patients the bounds are nan, and nothing is raised."""
     return draw(values, statistic, **options)[0]
 
 
 def draw(
     values: Any,
-    statistic: Callable[..., float] = np.mean,
+    statistic: Statistic = np.mean,
     *,
-    patient: Sequence | None = None,
+    patient: Any = None,
     level: float = 0.95,
     n: int = 2000,
     seed: int = 0,
 ) -> tuple[Interval, np.ndarray]:
-    """The interval, and the figure in each draw of the patients (nan where it was not defined)."""
+    """`estimate`, and the figure in each draw of the patients (nan where it was not defined)."""
     from scipy.stats import binomtest, bootstrap
 
     several = isinstance(values, tuple) and len(values) and np.ndim(values[0])
@@ -108,16 +107,16 @@ def draw(
     number = {name: i for i, name in enumerate(dict.fromkeys(names))}
     owner, people = np.array([number[name] for name in names], int), len(number)
     _check([*arrays, owner])
-    value, low, high, drawn = float(statistic(*arrays)) if people else np.nan, np.nan, np.nan, np.full(n, np.nan)
+    value, drawn = float(statistic(*arrays)) if people else np.nan, np.full(n, np.nan)
     if people < 2 or np.isnan(value):
-        return Interval(value, low, high, people, level), drawn
+        return Interval(value, np.nan, np.nan, people, level), drawn
     if statistic is np.mean and np.isin(arrays[0], (0, 1)).all() and (len(owner) == people or value in (0, 1)):
         low, high = binomtest(round(value * people), people).proportion_ci(level, method="wilson")
         return Interval(value, float(low), float(high), people, level), drawn
     rows = [np.flatnonzero(owner == i) for i in range(people)]
 
     def again(chosen: np.ndarray) -> float:
-        of = np.concatenate([rows[i] for i in chosen])
+        of = chosen if people == len(owner) else np.concatenate([rows[i] for i in chosen])
         return float(statistic(*(array[of] for array in arrays)))
 
     options = {"n_resamples": n, "confidence_level": level, "random_state": np.random.default_rng(seed)}
@@ -127,8 +126,8 @@ def draw(
         (low, high), drawn = result.confidence_interval, result.bootstrap_distribution
         if not np.isfinite([low, high]).all():
             low, high = np.nanquantile(drawn, [(1 - level) / 2, (1 + level) / 2])
-    if not np.nanmax(drawn) > np.nanmin(drawn):
-        low = high = np.nan  # alike in every draw: the bootstrap cannot say how far it may be off
+        if not np.nanmax(drawn) > np.nanmin(drawn):
+            low = high = np.nan  # alike in every draw: the bootstrap cannot say how far it may be off
     return Interval(value, float(low), float(high), people, level), drawn
 
 

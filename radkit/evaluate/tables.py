@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import html
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-
-import numpy as np
+from typing import Any, NamedTuple
 
 STYLE = """<style>.radkit-result, .radkit-result table {font: 16px/1.4 system-ui} .radkit-result p {max-width: 52em}
 .radkit-result :is(caption, th, td) {text-align: left !important; padding: 4px 16px 4px 4px}
@@ -16,7 +15,7 @@ STYLE = """<style>.radkit-result, .radkit-result table {font: 16px/1.4 system-ui
 class Tabled:
     """A result that shows itself as its ``table``, in a terminal and in a notebook."""
 
-    table: Table
+    table: Any
 
     def __repr__(self) -> str:
         return repr(self.table)
@@ -25,8 +24,7 @@ class Tabled:
         return self.table._repr_html_()
 
 
-@dataclass(frozen=True, repr=False)
-class Table:
+class Table(NamedTuple):
     """Rows of what was found (numbers, text, `Interval`), a title above and notes below."""
 
     title: str
@@ -49,7 +47,5 @@ class Table:
 
 
 def cell(x: object) -> str:
-    """A number with two decimals, a missing one as a dash, the rest as it prints itself."""
-    if isinstance(x, (float, np.floating)):
-        return "–" if np.isnan(x) else f"{x:.2f}"
-    return str(x)
+    """A number with two decimals, nan and infinity as a dash, the rest as it prints itself."""
+    return (f"{x:.2f}" if math.isfinite(x) else "–") if isinstance(x, float) else str(x)

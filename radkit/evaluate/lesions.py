@@ -1,0 +1,205 @@
+"""Lesions, not voxels: which were found, at how many false alarms a scan, and which were not."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..errors import EvaluationError
+from .figures import BLUE, drawing, whisker
+from .grids import read_pairs
+from .intervals import Interval, estimate
+from .tables import Table, Tabled
+
+RATES = (1 / 8, 1 / 4, 1 / 2, 1, 2, 4, 8)  # false positives per scan
+
+
+class Lesion(NamedTuple):
+    """A lesion of the truth; ``score`` is the highest of the findings that hit it, -inf where none does."""
+
+    patient: Any
+    scan: int
+    number: int
+    diameter_mm: float  # of the sphere of its volume
+    centre: tuple[int, ...]  # (slice, row, column)
+    score: float
+
+
+class WorkingPoint(NamedTuple):
+    """What is found when the findings below ``threshold`` are dropped."""
+
+    threshold: float
+    sensitivity: Interval
+    fp_per_scan: Interval
+
+
+@dataclass(frozen=True, repr=False)
+class Detection(Tabled):
+    """The ``lesions`` of the truth; of each scan its patient, and the scores of its ``false_alarms``."""
+
+    lesions: tuple[Lesion, ...]
+    patients: tuple
+    false_alarms: tuple[np.ndarray, ...]
+    rule: str
+
+    @cached_property
+    def curve(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """FROC: the thresholds from high to low, false positives per scan, sensitivity."""
+        return self._froc(np.arange(len(self.patients)))
+
+    @cached_property
+    def mean_sensitivity(self) -> Interval:
+        """Mean sensitivity at 1/8, 1/4, 1/2, 1, 2, 4 and 8 false positives per scan, interpolated between points."""
+        scans = np.arange(len(self.patients))
+        return estimate(scans, lambda drawn: np.interp(RATES, *self._froc(drawn)[1:]).mean(), patient=self.patients)
+
+    def at(self, *, fp_per_scan: float | None = None, threshold: float = 0) -> WorkingPoint:
+        """Sensitivity at a threshold, or at the lowest one with at most ``fp_per_scan`` false positives per scan."""
+        if fp_per_scan is not None:
+            threshold = float(self.curve[0][self.curve[1] <= fp_per_scan][-1])
+        alarms = estimate([float((scores >= threshold).sum()) for scores in self.false_alarms], patient=self.patients)
+        return WorkingPoint(threshold, _found(self.lesions, threshold), alarms)
+
+    @property
+    def table(self) -> Table:
+        """Threshold and sensitivity at 1/8 to 8 false positives per scan."""
+        rows = [(f"{rate:g}", *self.at(fp_per_scan=rate)) for rate in RATES]
+        columns = ("allowed a scan", "threshold", "sensitivity", "false positives a scan")
+        notes = [f"Mean sensitivity at these rates: {self.mean_sensitivity}. n counts patients.", self.rule]
+        return Table(f"{len(self.lesions)} lesions in {len(self.patients)} scans", columns, rows, notes)
+
+    def by(
+        self, groups: Sequence | str = "size", *, threshold: float = 0, edges_mm: Sequence[float] = (6, 10)
+    ) -> Table:
+        """Sensitivity by "size", in classes of diameter parted at ``edges_mm``; or by group, one name a scan."""
+        names = [f"below {edges_mm[0]:g} mm", *(f"from {edge:g} mm" for edge in edges_mm)]
+        of = [names[np.digitize(lesion.diameter_mm, edges_mm)] for lesion in self.lesions]
+        if not isinstance(groups, str):
+            if len(groups) != len(self.patients):
+                raise EvaluationError(f"{len(self.patients)} groups were expected, one a scan; {len(groups)} came.")
+            names, of = sorted(set(groups)), [groups[lesion.scan] for lesion in self.lesions]
+        parts = {name: [x for x, group in zip(self.lesions, of, strict=True) if group == name] for name in names}
+        rows = [
+            (k, f"{sum(x.score >= threshold for x in v)} of {len(v)}", _found(v, threshold)) for k, v in parts.items()
+        ]
+        return Table("Sensitivity", ("", "found", "sensitivity"), rows, ["n counts patients."])
+
+    def missed(self, *, threshold: float = 0) -> Table:
+        """The lesions without a finding at the threshold, the largest first."""
+        lost = sorted((x for x in self.lesions if x.score < threshold), key=lambda x: -x.diameter_mm)
+        columns = ("patient", "scan", "lesion", "diameter, mm", "centre (slice, row, column)", "best score")
+        return Table(f"{len(lost)} of {len(self.lesions)} lesions missed", columns, lost)
+
+    def plot(self) -> Any:
+        """The FROC curve, with the interval of the sensitivity at 1/8 to 8 false positives per scan."""
+        if not self.lesions:
+            raise EvaluationError("A FROC curve shows how many lesions are found, and the truth holds none.")
+        title = (
+            f"{100 * self.mean_sensitivity.value:.0f} % of the lesions found (mean of 1/8 to 8 false positives a scan)"
+        )
+        with drawing(title) as (figure, axes):
+            _, alarms, found = self.curve
+            axes.plot([0.01, *alarms.clip(0.01), 99], [0, *found, found[-1]], drawstyle="steps-post", color=BLUE)
+            for rate in RATES:
+                whisker(axes, rate, self.at(fp_per_scan=rate).sensitivity, fmt="o", color=BLUE)
+            axes.set_xscale("log", base=2)
+            axes.set_xticks(RATES, ["1/8", "1/4", "1/2", "1", "2", "4", "8"])
+            axes.set(xlabel="false positives per scan", ylabel="lesions found", xlim=(0.1, 10), ylim=(0, 1.02))
+        return figure
+
+    def _froc(self, scans: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        # MONAI's compute_froc_curve_data leaves out the lowest threshold, and is slow for 2,000 draws.
+        times = np.bincount(scans, minlength=len(self.patients))[[x.scan for x in self.lesions]]
+        hits = np.repeat([x.score for x in self.lesions], times)
+        false = np.concatenate([self.false_alarms[i] for i in scans])
+        thresholds = np.unique([*false, *hits[hits >= 0], np.inf])[::-1]
+        false_at, hits_at = (np.sort(-x).searchsorted(-thresholds, "right") for x in (false, hits))
+        return thresholds, false_at / len(scans), hits_at / (len(hits) or np.nan)
+
+
+def detection(
+    truths: Any, predictions: Any, *, score: Sequence | None = None, patient: Sequence | None = None,
+    spacing: Any = None, threshold: float = 0.1, iou: float = 0.1, distance_mm: float | None = None,
+) -> Detection:  # fmt: skip
+    """Match findings to lesions, scan by scan.
+
+    Parameters
+    ----------
+    truths : highdicom.Volume or array, or a sequence of them
+        Masks, (slice, row, column), one a scan. Each label is a lesion where any of them has one above 1, else each
+        connected part (voxels that share a corner touch). A scan without lesions counts for the false positives.
+    predictions : the same
+        Probabilities (floating point, 0 to 1), of which each connected part at or above ``threshold`` is a finding
+        that scores the highest in it; or masks (integers, read as the truths are), whose findings score 1.
+    score : sequence of arrays, optional
+        For masks, on their grids, 0 to 1: a finding scores the highest value in it.
+    patient, spacing : sequences, optional
+        To whom each scan belongs (else each is a patient of its own); the spacing of arrays in mm, axis by axis.
+    iou : float
+        A finding hits each lesion with which it shares a voxel, and this much (intersection over union) at least.
+    distance_mm : float, optional
+        Instead of that: it hits each lesion whose centre of mass is at most this far from its own.
+
+    Raises
+    ------
+    EvaluationError
+        If a pair is not on one grid, holds nan, has no spacing, or a score is outside 0 to 1.
+
+    Notes
+    -----
+    A finding that hits no lesion is a false positive; a second one on the same lesion is neither that nor a second
+    hit. FROC and mean sensitivity as in LUNA16 (Setio et al., Med Image Anal 2017;42:1-13); an IoU of 0.1, so that one
+    huge finding does not hit everything, as in nnDetection (Baumgartner et al., MICCAI 2021).
+    """
+    from scipy.ndimage import maximum
+
+    pairs = list(read_pairs(truths, predictions, spacing, patient))
+    if any(mm is None for *_, mm in pairs):
+        raise EvaluationError(
+            "Lesions have sizes in mm: give the spacing of the arrays, such as spacing=(2.5, 0.7, 0.7)."
+        )
+    by_label = [any(pair[k].dtype.kind != "f" and pair[k].max() > 1 for pair in pairs) for k in (1, 2)]
+    lesions: list[Lesion] = []
+    alarms = []
+    for scan, (who, truth, found, mm) in enumerate(pairs):
+        values = found.clip(0, 1) if score is None and found.dtype.kind != "f" else found
+        values = values if score is None else np.asarray(getattr(score[scan], "array", score[scan]))
+        if values.shape != truth.shape or not 0 <= values.min() <= values.max() <= 1:
+            raise EvaluationError(f"Scores from 0 to 1 on the grid of the truth were expected in scan {scan + 1}.")
+        name, lesion, size, centre = _parts(truth, by_label[0])
+        _, finding, sizes, centres = _parts(
+            found if found.dtype.kind != "f" else found >= max(threshold, 1e-9), by_label[1]
+        )
+        scores = np.asarray(maximum(values, finding, np.arange(1, len(sizes) + 1)), float)
+        codes = (finding * (len(size) + 1) + lesion)[(finding > 0) & (lesion > 0)]
+        shared = np.bincount(codes, minlength=(len(sizes) + 1) * (len(size) + 1)).reshape(len(sizes) + 1, -1)[1:, 1:]
+        hit = (shared > 0) & (shared >= iou * (sizes[:, None] + size - shared))
+        if distance_mm is not None:
+            hit = np.linalg.norm((centres[:, None] - centre) * mm, axis=-1) <= distance_mm
+        diameter, voxel = (6 / np.pi * size * np.prod(mm)) ** (1 / 3), centre.round().astype(int).tolist()
+        best = np.where(hit, scores[:, None], -np.inf).max(axis=0, initial=-np.inf)
+        rows = zip(name.tolist(), diameter.tolist(), map(tuple, voxel), best.tolist(), strict=True)
+        lesions += [Lesion(who, scan, *row) for row in rows]
+        alarms.append(scores[~hit.any(axis=1)])
+    rule = f"an IoU of at least {iou:g}" if distance_mm is None else f"centres at most {distance_mm:g} mm apart"
+    return Detection(tuple(lesions), tuple(pair[0] for pair in pairs), tuple(alarms), f"A hit is {rule}.")
+
+
+def _found(lesions: Sequence[Lesion], threshold: float) -> Interval:
+    return estimate([x.score >= threshold for x in lesions], patient=[x.patient for x in lesions])
+
+
+def _parts(mask: np.ndarray, by_label: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Names of the parts, their image (1, 2, ... in order of the names), sizes and centres in voxels."""
+    from scipy.ndimage import label
+
+    labels = mask.clip(0) if by_label else label(mask > 0, np.ones((3,) * mask.ndim))[0]
+    at = np.nonzero(labels)
+    names, part, size = np.unique(labels[at], return_inverse=True, return_counts=True)
+    image = np.zeros(mask.shape, int)
+    image[at] = part + 1
+    return names, image, size, np.stack([np.bincount(part, axis, len(names)) / size for axis in at], axis=-1)
