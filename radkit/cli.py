@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import click
 
@@ -188,6 +188,31 @@ def verify_sources(names: tuple[str, ...]) -> None:
     for name, complaints in wrong.items():
         click.echo(f"{name}: {'; '.join(complaints) or 'as the catalog says'}")
     sys.exit(any(wrong.values()))
+
+
+@data.command("cohort")
+@click.argument("name", type=click.Choice(["brain-lesions", "chest-nodules"]))
+@click.argument("folder", metavar="OUT", type=click.Path(path_type=Path))
+@click.option("-n", "--n", default=60, show_default=True, help="How many patients.")
+@click.option("--seed", default=0, show_default=True, help="Another seed, other people.")
+@click.option("--scanner", multiple=True, default=["A"], show_default=True, help="Repeat it to mix several evenly.")
+@click.option("--dose", default=1.0, show_default=True, help="1 is normal; at a quarter, noise doubles.")
+@click.option("--thickness-mm", type=float, help="Slice thickness (default: the scanner's).")
+@click.option("--prevalence", default=1.0, show_default=True, help="Share of patients with a lesion.")
+@click.option("--women", default=0.5, show_default=True, help="Share of women.")
+@click.option("--age", nargs=2, type=int, default=(50, 80), show_default=True, help="The youngest and the oldest.")
+@click.option("--label-noise", default=0.0, show_default=True, help="How far the label wanders from the truth, mm.")
+@click.option("--shortcut", type=float, help="Probability that lesions go to the site with a burned-in marker.")
+@click.option("--times", default=1, show_default=True, help="Time points of each patient (brain-lesions).")
+@click.option("--stand-in", is_flag=True, help="Grow from generated anatomy: no download.")
+def grow_cohort(name: str, folder: Path, n: int, seed: int, stand_in: bool, **knobs: Any) -> None:
+    """Grow the cohort NAME, nobody of whom exists, and write it as DICOM with its truth to the new folder OUT."""
+    from .data import cohort
+
+    if folder.exists():
+        raise click.BadParameter(f"{folder} exists already: name a new folder", param_hint="OUT")
+    grown = cohort(name, n, seed, stand_in=stand_in or None, **knobs)
+    click.echo(f"{grown!r}: {grown.write(folder)}")
 
 
 def series() -> list[Path]:
