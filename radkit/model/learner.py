@@ -119,14 +119,15 @@ class Learner:
         self._write("checkpoint.pt", self._state(clock))
 
     def dice(self, image: Tensor, mask: Tensor) -> float:
-        """Dice of one person; the slice with the largest lesion is kept to be looked at."""
+        """Dice of one person; the slice with the largest lesion of all is kept to be looked at."""
         torch = optional("torch")
         image, mask = image.to(self.device), mask.to(self.device)
         self.network.eval()
         with torch.inference_mode(), self.autocast:
             found = self.inferer(image[None].float(), self.network)[0] > 0
         z = int(mask.sum((0, 1, 2)).argmax())
-        self.picture = [each[0, :, :, z].float().cpu().numpy() for each in (image[-1:], mask, found)]
+        if not self.picture or mask[0, :, :, z].sum() >= self.picture[1].sum():
+            self.picture = [each[0, :, :, z].float().cpu().numpy() for each in (image[-1:], mask, found)]
         return float(2 * (found & mask).sum() / (found.sum() + mask.sum()))
 
     def _state(self, clock: Clock) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
@@ -22,77 +23,80 @@ ORANGE, BLUE = "#e69f00", "#56b4e9"  # told apart by the colour-blind too (Okabe
 
 
 class Live:
-    """The bar, the curve and the picture of one training; silent where ``progress`` is False."""
+    """What one training shows; nothing where ``progress`` is False."""
 
-    def __init__(self, learner: Learner, *, progress: bool = True):
-        self.learner, self.losses = learner, []  # type: Learner, list[tuple[int, float]]
-        self.handle, self.shown = _notebook() if progress else None, False
+    def __init__(self, progress: bool = True):
+        self.handle: Any = _notebook() if progress else None
         self.table = progress and self.handle is None
-        self.bar = tqdm(
-            total=learner.recipe.steps,
-            initial=learner.step,
-            desc="Training",
-            unit="step",
-            file=sys.stdout,
-            disable=not progress,
-            leave=False,
-            mininterval=0.5,
-        )
-        if self.table:
-            self.bar.write(f"{'step':>6} {'seconds':>8} {'loss':>7} {'Dice':>6}", file=sys.stdout)
+        self.shown, self.drawing, self.losses = 0.0, 0.0, []  # type: float, float, list[tuple[int, float]]
+
+    def bar(self, **options: Any) -> tqdm:
+        """A bar, which a notebook does not need; on stdout, as stderr looks like an error."""
+        return tqdm(file=sys.stdout, leave=False, mininterval=0.5, disable=not self.table, **options)
+
+    def begin(self, learner: Learner) -> None:
+        """The first step is about to be taken."""
+        self.learner = learner
+        self.steps = self.bar(total=learner.recipe.steps, initial=learner.step, desc="Training", unit="step")
+        self.steps.write(f"{'step':>6} {'seconds':>8} {'loss':>7} {'Dice':>6}", sys.stdout) if self.table else None
 
     def step(self) -> None:
         """One step done; the loss is read only now and then, as a graphics card has to be waited for."""
-        self.bar.update()
-        if self.learner.step % 10 == 0:
+        self.steps.update()
+        if self.learner.step % 5 == 0:
             self.losses.append((self.learner.step, float(self.learner.losses[-1])))
+        if self.handle and time.perf_counter() - self.shown > 20 * self.drawing:  # a twentieth of the time at most
+            self._redraw()
 
-    def show(self) -> None:
+    def validated(self) -> None:
         """A validation done: a new picture, or one more row of the table."""
         row = self.learner.history[-1]
         if self.handle:
-            image = optional("IPython.display").Image(data=_png(self.draw()), retina=True)
-            (self.handle.update if self.shown else self.handle.display)(image)
-            self.shown = True
+            self._redraw()
         elif self.table:
             loss = "" if row["loss"] is None else f"{row['loss']:.3f}"
-            self.bar.write(f"{row['step']:>6} {row['seconds']:>8.1f} {loss:>7} {row['dice']:>6.3f}", file=sys.stdout)
+            self.steps.write(f"{row['step']:>6} {row['seconds']:>8.1f} {loss:>7} {row['dice']:>6.3f}", sys.stdout)
+
+    def _redraw(self) -> None:
+        """Put a new picture in the place of the last."""
+        begin = time.perf_counter()
+        image = optional("IPython.display").Image(data=_png(self.draw()), retina=True)
+        (self.handle.update if self.shown else self.handle.display)(image)
+        self.shown = time.perf_counter()
+        self.drawing = self.shown - begin
 
     def draw(self) -> Figure:
-        """Left loss and Dice by step; right one slice of a person held out, with truth and prediction around it."""
-        history = self.learner.history
-        figure = optional("matplotlib.figure").Figure(figsize=(9, 3.8), layout="constrained")
-        left, right = figure.subplots(1, 2, width_ratios=(3, 2))
+        """Loss and Dice by step; one slice of a person held out, and its lesion from near, with both outlines."""
+        history, now = self.learner.history, self.learner.step
+        figure = optional("matplotlib.figure").Figure(figsize=(10, 3.4), layout="constrained")
+        curve, slice_, near = figure.subplots(1, 3, width_ratios=(3, 2, 2))
         if self.losses:
-            left.plot(*zip(*self.losses, strict=True), color="0.65", lw=1, label="loss, studies to learn from")
-        left.plot([r["step"] for r in history], [r["dice"] for r in history], "o-", color=BLUE, label="Dice, held out")
-        left.set(xlim=(0, self.learner.recipe.steps), ylim=(0, 1.05), xlabel="step", title=_title(history))
-        left.spines[["top", "right"]].set_visible(False)
-        left.legend(loc="lower right")
-        if self.learner.picture:
-            draw_contours(right, *self.learner.picture)
+            curve.plot(*zip(*self.losses, strict=True), color="0.65", lw=1, label="loss, learnt from")
+        curve.plot([r["step"] for r in history], [r["dice"] for r in history], "o-", color=BLUE, label="Dice, held out")
+        curve.set(xlim=(0, self.learner.recipe.steps), ylim=(0, 1.05), xlabel="step")
+        curve.set_title(f"step {now}, {history[-1]['seconds']:.0f} s: Dice {history[-1]['dice']:.2f}")
+        curve.spines[["top", "right"]].set_visible(False)
+        curve.legend(loc="center right", frameon=False)
+        draw_outlines(slice_, near, *self.learner.picture)
         return figure
 
-    def close(self) -> None:
-        """Take the bar away."""
-        self.bar.close()
 
-
-def draw_contours(axes: Any, image: NDArray, truth: NDArray, prediction: NDArray) -> None:
+def draw_outlines(whole: Any, near: Any, image: NDArray, truth: NDArray, prediction: NDArray) -> None:
     """One slice, arrays (x, y) to right and anterior, as radiologists look at it: patient's right on the left."""
     low, high = np.percentile(image, (1, 99.8))
-    axes.imshow(image[::-1, ::-1].T, cmap="gray", vmin=low, vmax=high)
-    for name, mask, colour in (("truth", truth, ORANGE), ("prediction", prediction, BLUE)):
-        axes.plot([], [], color=colour, label=name)
-        if mask.any():
-            axes.contour(mask[::-1, ::-1].T, [0.5], colors=colour, linewidths=1.2)
-    axes.set_axis_off()
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, 0), ncols=2, frameon=False)
-
-
-def _title(history: list[dict[str, Any]]) -> str:
-    row = history[-1]
-    return f"step {row['step']}, {row['seconds']:.0f} s: Dice {row['dice']:.2f}"
+    image, truth, prediction = (each[::-1, ::-1].T for each in (image, truth, prediction))
+    row, column = np.argwhere(truth > 0).mean(0)
+    reach = max(12, *np.ptp(np.argwhere(truth > 0), 0))
+    for axes in (whole, near):
+        axes.imshow(image, cmap="gray", vmin=low, vmax=high)
+        for name, mask, colour in (("truth", truth, ORANGE), ("prediction", prediction, BLUE)):
+            axes.plot([], [], color=colour, label=name)
+            if mask.any():
+                axes.contour(mask, [0.5], colors=colour, linewidths=1 if axes is whole else 2)
+        axes.set_axis_off()
+    whole.set_title("a person held out")
+    near.set(xlim=(column - reach, column + reach), ylim=(row + reach, row - reach), title="its largest lesion")
+    near.legend(loc="upper left", fontsize="small")
 
 
 def _png(figure: Figure) -> bytes:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from highdicom import Volume
-from tqdm import tqdm
 
 from radkit._optional import optional
 
@@ -27,7 +25,7 @@ if TYPE_CHECKING:
 WATCHED = 6  # people looked at in each validation: enough for a curve; at the end it is all of them
 
 
-@dataclass
+@dataclass(repr=False)
 class Training:
     """What came of a training.
 
@@ -54,15 +52,15 @@ class Training:
         All of it as JSON can hold it, for a model card.
     """
 
-    network: Module = field(repr=False)
-    recipe: Recipe = field(repr=False)
-    history: list[dict[str, Any]] = field(repr=False)
+    network: Module
+    recipe: Recipe
+    history: list[dict[str, Any]]
     best: dict[str, Any]
-    dice: dict[str, float] = field(repr=False)
+    dice: dict[str, float]
     seconds: float
     device: str
     finished: bool
-    facts: dict[str, Any] = field(repr=False)
+    facts: dict[str, Any]
 
     @property
     def channels(self) -> tuple[str, ...]:
@@ -73,6 +71,9 @@ class Training:
         """Preprocessing, inferer and postprocessing, as a bundle has them."""
         before, inferer, after = build(self.recipe.config, "preprocessing", "inferer", "postprocessing")
         return before, inferer, after
+
+    def __repr__(self) -> str:
+        return f"Training: {_summary(self.facts)}"
 
     def predict(self, images: Volume | Mapping[str, Volume], *, probability: bool = True) -> Volume:
         """Probability of a lesion in each voxel, float32, on the images' grid; or uint8, 1 where it is over half."""
@@ -134,16 +135,15 @@ def train(
         print(f"Training on {said}: {len(cases)} studies to learn from, {len(held_out)} held out.")
     with torch.random.fork_rng([where] if where.type == "cuda" else []), memory_watched(where, chosen):
         learner = Learner(chosen, seed, where, folder)
-        bar = tqdm(
-            [*cases, *held_out], desc="Preparing", unit="study", file=sys.stdout, leave=False, disable=not progress
-        )
+        live = Live(progress)
+        bar = live.bar(iterable=[*cases, *held_out], desc="Preparing", unit="study")
         transform = build(chosen.preprocessing(mask=True))
         ready = [prepare(study, chosen, transform) for study in bar]
         names = [getattr(study, "patient", f"held out {n + 1}") for n, study in enumerate(held_out)]
         unseen = [(name, *pair) for name, pair in zip(names, ready[len(cases) :], strict=True) if pair[1].any()]
         samples = Samples(ready[: len(cases)], chosen, seed, where)
         learner.take_up(samples, clock, resume=resume)
-        dice = _learn(learner, samples, unseen, clock, Live(learner, progress=progress))
+        dice = _learn(learner, samples, unseen, clock, live)
         learner.network.load_state_dict(learner.weights)
     facts = _facts(learner, clock, dice, cases, held_out, said)
     if progress:
@@ -157,12 +157,13 @@ def _learn(learner: Learner, samples: Samples, unseen: list[Any], clock: Clock, 
 
     Returns the Dice of each of them by the best network, or None after an interrupt.
     """
+    live.begin(learner)
     try:
         while True:
             ended = learner.has_ended(clock)
             if ended or learner.step % learner.recipe.validate_every == 0:
                 learner.validate(unseen[:WATCHED], clock)
-                live.show()
+                live.validated()
             if ended:
                 break
             images, masks = samples.batch(learner.step + 1)
@@ -176,7 +177,7 @@ def _learn(learner: Learner, samples: Samples, unseen: list[Any], clock: Clock, 
             raise  # there is nothing yet to keep
         return None
     finally:
-        live.close()
+        live.steps.close()
 
 
 def _facts(
