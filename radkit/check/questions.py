@@ -46,7 +46,7 @@ class Question:
         """The wrong answers that the source names, each with its hint."""
         return list(self.wrong.items() if isinstance(self.wrong, Mapping) else self.wrong)
 
-    def grade(self, answer: object) -> tuple[str, str]:
+    def grade(self, answer: Any) -> tuple[str, str]:
         """Return "right", "wrong" or "open", and what to say to it; anything may be given, and nothing raises."""
         try:
             if hasattr(answer, "comm"):
