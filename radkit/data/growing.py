@@ -66,15 +66,15 @@ def cohort(
     dose : float
         1 is normal; a quarter doubles the noise (MR: fewer averages).
     thickness_mm : float, optional
-        Slice thickness; default: the anatomy's own.
+        Slice thickness; default: the scanner's.
     prevalence, women : float
-        Share of patients with a lesion, and of women; exact, to the nearest patient, in every twenty.
+        Share of patients with a lesion, and of women: exact, to the nearest patient, in every twenty.
     age : (int, int)
         Of the youngest and the oldest at the first time point, years.
     label_noise : float
         How far the drawn label wanders from the truth (standard deviation, mm); small lesions may be overlooked.
     shortcut : float, optional
-        The site "South" burns a marker into its images. A patient with a lesion goes there with this probability, one
+        The site "South" burns a marker into its images; a patient with a lesion goes there with this probability, one
         without with 1 minus it. Default: no marker, and half of all go to "North", half to "South".
     times : int
         Time points of each patient, half a year apart: brain lesions grow, shrink and appear.
@@ -83,33 +83,26 @@ def cohort(
     progress : bool
         Show a progress bar.
 
-    Returns
-    -------
-    Cohort
-        n × times studies.
-
     Raises
     ------
     DataError
         If there is no such cohort or scanner, a knob is out of its range, or the cohort would not fit into memory.
     """
-    knobs = {"n": n, "scanner": (scanner,) if isinstance(scanner, str) else tuple(scanner), "dose": dose}
-    knobs |= {"thickness_mm": thickness_mm, "prevalence": prevalence, "women": women, "age": tuple(age)}
+    knobs = {"n": n, "scanner": tuple(np.atleast_1d(scanner).tolist()), "dose": dose, "thickness_mm": thickness_mm}
+    knobs |= {"prevalence": prevalence, "women": women, "age": tuple(np.atleast_1d(age).tolist())}
     knobs |= {"label_noise": label_noise, "shortcut": shortcut, "times": times}
     phantom = _checked(name, seed, knobs)
     sources = [fetch(base, stand_in=stand_in, progress=progress) for base in _BASES[name]]
-    bodies = [_body(source, phantom) for source in sources]
+    bodies = [(_body(source, phantom), source) for source in sources]
 
     def grow(number: int) -> list[Study]:
-        lot = _lot([seed, crc32(name.encode())], number, knobs, len(bodies))
-        grown = _grow(phantom, bodies[lot["body"]], lot, knobs)
-        patient = f"{name.partition('-')[0].upper()}-{number:04d}"
-        return [_study(patient, time, *one, lot, sources[lot["body"]], knobs) for time, one in enumerate(grown)]
+        return _patient(phantom, name, [seed, crc32(name.encode())], number, knobs, bodies)
 
     studies = grow(0)
     _refuse_if_too_large(studies, n)
-    bar = tqdm(total=n, initial=1, desc="Growing", unit="patient", disable=not progress)
-    with bar, ThreadPoolExecutor(_threads()) as pool:
+    asked = os.environ.get("OMP_NUM_THREADS", "")  # numpy and scipy compute side by side in threads
+    pool = ThreadPoolExecutor(min(os.cpu_count() or 1, int(asked) if asked.isdigit() and asked != "0" else 4))
+    with pool, tqdm(total=n, initial=1, desc="Growing", unit="patient", disable=not progress) as bar:
         try:
             for more in pool.map(grow, range(1, n)):
                 studies += more
@@ -123,16 +116,16 @@ def _checked(name: str, seed: int, knobs: Mapping[str, Any]) -> Any:
     """Return the phantom that grows the cohort `name`, or say which knobs are wrong, and what they may be."""
     if name not in _BASES:
         raise DataError(f"Expected one of the cohorts {', '.join(_BASES)}, got {name!r}")
-    phantom, wrong = import_module(f"radkit_phantoms.{name[:5]}"), []
+    phantom, wrong = import_module(f"radkit_phantoms.{name.partition('-')[0]}"), []
     for knob, (low, high) in _RANGES.items():
         value, kind = {**knobs, "seed": seed}[knob], (int, np.integer) if knob in _WHOLE else (int, float, np.number)
         fits = isinstance(value, kind) and not isinstance(value, bool) and low <= value <= high
         if not fits and not (value is None and knob in _MAY_BE_NONE):
             wrong.append(f"{knob} {'whole, ' * (knob in _WHOLE)}from {low:,} to {high:,} (got {value!r})")
-    ages, scanners = knobs["age"], list(phantom.SCANNERS)
-    if not knobs["scanner"] or not set(knobs["scanner"]) <= set(scanners):
-        wrong.append(f"scanner of {', '.join(scanners)} (got {', '.join(map(str, knobs['scanner'])) or 'none'})")
-    if len(ages) != 2 or not all(isinstance(a, (int, np.integer)) for a in ages) or not 18 <= ages[0] <= ages[1] <= 95:
+    if not knobs["scanner"] or not set(knobs["scanner"]) <= set(phantom.SCANNERS):
+        wrong.append(f"scanner of {', '.join(phantom.SCANNERS)} (got {knobs['scanner']!r})")
+    ages = knobs["age"]
+    if len(ages) != 2 or not all(isinstance(years, int) for years in ages) or not 18 <= ages[0] <= ages[1] <= 95:
         wrong.append(f"age of the youngest and of the oldest, whole years from 18 to 95 (got {ages!r})")
     if name == "chest-nodules" and knobs["times"] != 1:
         wrong.append(f"times=1 (got {knobs['times']!r}): chest nodules do not change, brain lesions do")
@@ -147,20 +140,43 @@ def _even(key: list[int], number: int, what: int) -> float:
     return float(rng.permutation(_SHARES)[number % _SHARES] + rng.random()) / _SHARES
 
 
-def _lot(key: list[int], number: int, knobs: Mapping[str, Any], bodies: int) -> dict[str, Any]:
-    """Draw who patient `number` is, each property by a lot of its own: a knob changes nothing but what it is for."""
+def _patient(
+    phantom: Any,
+    name: str,
+    key: list[int],
+    number: int,
+    knobs: Mapping[str, Any],
+    bodies: Sequence[tuple[Any, Fetched]],
+) -> list[Study]:
+    """Grow a patient. Each property has a lot of its own, so that a knob changes nothing but what it is for."""
     lesion, sex, scanner, body, site = (_even(key, number, what) for what in range(5))
     rng = np.random.default_rng([*key, number])
+    shape, (young, old) = int(rng.integers(2**31)), knobs["age"]
+    age, anatomy, source = int(young + rng.random() * (old + 1 - young)), *bodies[int(body * len(bodies))]
     ill, shortcut = lesion < knobs["prevalence"], 0.5 if knobs["shortcut"] is None else knobs["shortcut"]
-    return {
-        "ill": ill,
+    who = {
         "sex": "F" if sex < knobs["women"] else "M",
         "scanner": knobs["scanner"][int(scanner * len(knobs["scanner"]))],
-        "body": int(body * bodies),
-        "site": "South" if site < (shortcut if ill else 1 - shortcut) else "North",
-        "seed": int(rng.integers(2**31)),
-        "age": int(knobs["age"][0] + rng.random() * (knobs["age"][1] + 1 - knobs["age"][0])),
     }
+    how = {"scanner": who["scanner"], "dose": knobs["dose"], "thickness_mm": knobs["thickness_mm"]}
+    who["site"] = "South" if site < (shortcut if ill else 1 - shortcut) else "North"
+    try:
+        if name == "chest-nodules":
+            grown = [phantom.grow_chest(anatomy, shape, nodules=None if ill else 0, **how)]
+        else:
+            how |= {"age": age, "sex": who["sex"], "times": knobs["times"]}
+            grown = phantom.grow_brain(anatomy, shape, lesions=None if ill else 0, **how)
+    except ValueError as error:
+        raise DataError(f"Patient {number} of {name!r} cannot be grown from {source.name}: {error}") from error
+    who |= {"patient": f"{name.partition('-')[0].upper()}-{number:04d}", "anatomy": source.name}
+    who["made_from"] = f"{source.title}. {source.attribution} Licence: {source.licence}."
+    studies = []
+    for time, (images, truth, facts) in enumerate(grown):
+        lesions = tuple(Lesion(**fact) for fact in facts)
+        study = Study(time=time, images=images, truth=truth, mask=truth, lesions=lesions, age=age + time // 2, **who)
+        study = study.with_marker() if knobs["shortcut"] is not None and study.site == "South" else study
+        studies.append(replace(study, mask=study.drawn_by(0, wander_mm=knobs["label_noise"])))
+    return studies
 
 
 def _body(source: Fetched, phantom: Any) -> Any:
@@ -179,44 +195,12 @@ def _body(source: Fetched, phantom: Any) -> Any:
     return phantom.Base(image, lesion)
 
 
-def _grow(phantom: Any, body: Any, lot: Mapping[str, Any], knobs: Mapping[str, Any]) -> Sequence[tuple[Any, Any, Any]]:
-    """Return images, truth and the facts of the lesions of each time point."""
-    how = {"scanner": lot["scanner"], "dose": knobs["dose"], "thickness_mm": knobs["thickness_mm"]}
-    few = None if lot["ill"] else 0
-    if phantom.__name__.endswith("chest"):
-        return [phantom.grow_chest(body, lot["seed"], nodules=few, **how)]
-    who = {key: lot[key] for key in ("age", "sex")}
-    return phantom.grow_brain(body, lot["seed"], lesions=few, times=knobs["times"], **who, **how)
-
-
-def _study(
-    patient: str, time: int, images: Any, truth: Any, facts: Any, lot: Mapping[str, Any], source: Fetched, knobs: Any
-) -> Study:
-    study = Study(
-        **{"patient": patient, "time": time, "images": images, "truth": truth, "mask": truth},
-        **{key: lot[key] for key in ("site", "scanner", "sex")},
-        lesions=tuple(Lesion(**fact) for fact in facts),
-        age=lot["age"] + time // 2,
-        anatomy=source.name,
-        made_from=f"{source.title}. {source.attribution} Licence: {source.licence}.",
-    )
-    marked = knobs["shortcut"] is not None and study.site == "South"
-    study = study.with_marker() if marked else study
-    return replace(study, mask=study.drawn_by(0, wander_mm=knobs["label_noise"]))
-
-
 def _refuse_if_too_large(studies: list[Study], n: int) -> None:
     """Refuse what would take more than half of the memory (of 8 GB, where it is not known)."""
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 8e9
     each = sum({id(v): v.array.nbytes for s in studies for v in (*s.images.values(), s.truth, s.mask)}.values())
     if n * each > memory / 2:
         raise DataError(
-            f"Expected a cohort that takes at most half of this machine's memory, {memory / 2e9:.1f} GB; {n:,} patients "
-            f"take {n * each / 1e9:,.1f} GB. Grow {int(memory / 2 / each):,} or fewer, or thicker slices."
+            f"Expected a cohort that takes at most half of this machine's memory, {memory / 2e9:.1f} GB; {n:,} "
+            f"patients take {n * each / 1e9:,.1f} GB. Grow {int(memory / 2 / each):,} or fewer, or thicker slices."
         )
-
-
-def _threads() -> int:
-    """At most four, one for each core: numpy and scipy compute side by side. OMP_NUM_THREADS says fewer."""
-    asked = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
-    return min(int(asked) if asked.isdigit() and int(asked) else 4, os.cpu_count() or 1)

@@ -31,8 +31,8 @@ _SHARED = ("StudyInstance", "FrameOfReference")  # what the series of a study ha
 class Lesion:
     """One lesion, exactly.
 
-    ``number`` is its value in the masks, ``diameter_mm`` that of the sphere of its volume, ``centre`` in LPS mm, ``box``
-    its first voxel and the one after its last (slice, row, column), ``attributes`` its kind: margin, density, place.
+    ``number`` is its value in the masks, ``diameter_mm`` that of the sphere of its volume, ``centre`` in LPS mm,
+    ``box`` its first voxel and the one after its last (slice, row, column), ``attributes`` its kind.
     """
 
     number: int
@@ -73,12 +73,15 @@ class Study:
         """Whether there is a lesion, drawn or not."""
         return bool(self.lesions)
 
+    @property
+    def grid(self) -> str:
+        """The grid in words."""
+        shape, spacing = (" × ".join(f"{n:.4g}" for n in of) for of in (self.truth.shape, self.truth.spacing))
+        return f"{shape} voxels of {spacing} mm"
+
     def __repr__(self) -> str:
         who = f"{self.patient}, time {self.time}, {self.sex} {self.age}, {self.site}, scanner {self.scanner}"
-        size = " × ".join(map(str, self.truth.shape)), " × ".join(f"{mm:.3g}" for mm in self.truth.spacing)
-        return (
-            f"Study({who}: {', '.join(self.images)}, {size[0]} at {size[1]} mm, {counted(len(self.lesions), 'lesion')})"
-        )
+        return f"Study({who}: {', '.join(self.images)}, {self.grid}, {counted(len(self.lesions), 'lesion')})"
 
     def drawn_by(self, reader: int, *, wander_mm: float = 1.0) -> Volume:
         """Return the mask that a reader draws: the truth, moved by the reader's habit and an unsteady hand.
