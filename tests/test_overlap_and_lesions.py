@@ -326,6 +326,10 @@ def test_two_aucs_are_compared_on_the_same_patients():
 
 def test_one_patient_or_the_same_model_twice_is_said_plainly():
     assert "nothing can be said of other patients" in rk.evaluate.compare([0.8], [0.9]).verdict
+    alone = rk.evaluate.compare(
+        [0.8, 0.2], [0.9, 0.2], truth=[1, 0], statistic=lambda t, s: s[t > 0].mean(), patient="pp"
+    )
+    assert alone.p == 1 and np.isnan(alone.gain.low)
     assert "A and B do the same" in rk.evaluate.compare([0.8, 0.7], [0.8, 0.7]).verdict
     with pytest.raises(EvaluationError, match="missing"):
         rk.evaluate.compare([0.8, np.nan], [0.8, 0.7])

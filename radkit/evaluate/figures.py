@@ -11,9 +11,9 @@ from .._optional import optional
 
 BLUE, ORANGE, GREEN, RED, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#595959"  # Okabe and Ito's, and a grey
 LOOK = {
-    "font.size": 16, "axes.titlesize": 18, "axes.titlelocation": "left", "axes.titlepad": 14, "lines.linewidth": 3.5,
-    "lines.markersize": 10, "axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False,
-    "legend.fontsize": 15, "figure.constrained_layout.use": True,
+    "font.size": 16, "axes.titlesize": 18, "axes.titlelocation": "left", "axes.titlepad": 14, "axes.labelpad": 10,
+    "axes.spines.top": False, "axes.spines.right": False, "lines.linewidth": 3.5, "lines.markersize": 10,
+    "legend.frameon": False, "legend.fontsize": 15, "figure.constrained_layout.use": True,
 }  # fmt: skip
 
 

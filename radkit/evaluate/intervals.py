@@ -42,14 +42,9 @@ class Interval:
 
 
 def interval(
-    values: Any,
-    statistic: Statistic = np.mean,
-    *,
-    patient: Sequence | None = None,
-    level: float = 0.95,
-    n: int = 2000,
-    seed: int = 0,
-) -> Interval:
+    values: Any, statistic: Statistic = np.mean, *, patient: Sequence | None = None,
+    level: float = 0.95, n: int = 2000, seed: int = 0,
+) -> Interval:  # fmt: skip
     """How far a figure may be off, had other patients come: the bootstrap, all rows of a patient drawn together.
 
     Parameters
@@ -90,14 +85,9 @@ def estimate(values: Any, statistic: Statistic = np.mean, **options: Any) -> Int
 
 
 def draw(
-    values: Any,
-    statistic: Statistic = np.mean,
-    *,
-    patient: Any = None,
-    level: float = 0.95,
-    n: int = 2000,
-    seed: int = 0,
-) -> tuple[Interval, np.ndarray]:
+    values: Any, statistic: Statistic = np.mean, *, patient: Sequence | None = None,
+    level: float = 0.95, n: int = 2000, seed: int = 0,
+) -> tuple[Interval, np.ndarray]:  # fmt: skip
     """`estimate`, and the figure in each draw of the patients (nan where it was not defined)."""
     from scipy.stats import binomtest, bootstrap
 

@@ -69,23 +69,25 @@ class Detection(Tabled):
         """Threshold and sensitivity at 1/8 to 8 false positives per scan."""
         rows = [(f"{rate:g}", *self.at(fp_per_scan=rate)) for rate in RATES]
         columns = ("allowed a scan", "threshold", "sensitivity", "false positives a scan")
-        notes = [f"Mean sensitivity at these rates: {self.mean_sensitivity}. n counts patients.", self.rule]
+        notes = [
+            f"Mean at these rates, between points interpolated: {self.mean_sensitivity}. n counts patients.",
+            self.rule,
+        ]
         return Table(f"{len(self.lesions)} lesions in {len(self.patients)} scans", columns, rows, notes)
 
-    def by(
-        self, groups: Sequence | str = "size", *, threshold: float = 0, edges_mm: Sequence[float] = (6, 10)
-    ) -> Table:
+    def by(self, groups: Sequence = "size", *, threshold: float = 0, edges_mm: Sequence[float] = (6, 10)) -> Table:
         """Sensitivity by "size", in classes of diameter parted at ``edges_mm``; or by group, one name a scan."""
         names = [f"below {edges_mm[0]:g} mm", *(f"from {edge:g} mm" for edge in edges_mm)]
         of = [names[np.digitize(lesion.diameter_mm, edges_mm)] for lesion in self.lesions]
         if not isinstance(groups, str):
             if len(groups) != len(self.patients):
                 raise EvaluationError(f"{len(self.patients)} groups were expected, one a scan; {len(groups)} came.")
-            names, of = sorted(set(groups)), [groups[lesion.scan] for lesion in self.lesions]
-        parts = {name: [x for x, group in zip(self.lesions, of, strict=True) if group == name] for name in names}
-        rows = [
-            (k, f"{sum(x.score >= threshold for x in v)} of {len(v)}", _found(v, threshold)) for k, v in parts.items()
-        ]
+            names, of = sorted(set(groups), key=str), [groups[lesion.scan] for lesion in self.lesions]
+        rows = []
+        for name in names:
+            among = [lesion for lesion, group in zip(self.lesions, of, strict=True) if group == name]
+            hits = sum(lesion.score >= threshold for lesion in among)
+            rows.append((name, f"{hits} of {len(among)}", _found(among, threshold)))
         return Table("Sensitivity", ("", "found", "sensitivity"), rows, ["n counts patients."])
 
     def missed(self, *, threshold: float = 0) -> Table:
@@ -98,10 +100,8 @@ class Detection(Tabled):
         """The FROC curve, with the interval of the sensitivity at 1/8 to 8 false positives per scan."""
         if not self.lesions:
             raise EvaluationError("A FROC curve shows how many lesions are found, and the truth holds none.")
-        title = (
-            f"{100 * self.mean_sensitivity.value:.0f} % of the lesions found (mean of 1/8 to 8 false positives a scan)"
-        )
-        with drawing(title) as (figure, axes):
+        mean = f"{100 * self.mean_sensitivity.value:.0f} %"
+        with drawing(f"{mean} of the lesions found (mean of 1/8 to 8 false positives a scan)") as (figure, axes):
             _, alarms, found = self.curve
             axes.plot([0.01, *alarms.clip(0.01), 99], [0, *found, found[-1]], drawstyle="steps-post", color=BLUE)
             for rate in RATES:
@@ -155,35 +155,27 @@ def detection(
     hit. FROC and mean sensitivity as in LUNA16 (Setio et al., Med Image Anal 2017;42:1-13); an IoU of 0.1, so that one
     huge finding does not hit everything, as in nnDetection (Baumgartner et al., MICCAI 2021).
     """
-    from scipy.ndimage import maximum
-
     pairs = list(read_pairs(truths, predictions, spacing, patient))
     if any(mm is None for *_, mm in pairs):
-        raise EvaluationError(
-            "Lesions have sizes in mm: give the spacing of the arrays, such as spacing=(2.5, 0.7, 0.7)."
-        )
+        raise EvaluationError("Lesions have sizes in mm: give the spacing of the arrays, spacing=(slice, row, column).")
     by_label = [any(pair[k].dtype.kind != "f" and pair[k].max() > 1 for pair in pairs) for k in (1, 2)]
-    lesions: list[Lesion] = []
-    alarms = []
+    lesions, alarms = [], []
     for scan, (who, truth, found, mm) in enumerate(pairs):
-        values = found.clip(0, 1) if score is None and found.dtype.kind != "f" else found
+        values, mask = (found, found >= max(threshold, 1e-9)) if found.dtype.kind == "f" else (found > 0, found)
         values = values if score is None else np.asarray(getattr(score[scan], "array", score[scan]))
         if values.shape != truth.shape or not 0 <= values.min() <= values.max() <= 1:
             raise EvaluationError(f"Scores from 0 to 1 on the grid of the truth were expected in scan {scan + 1}.")
-        name, lesion, size, centre = _parts(truth, by_label[0])
-        _, finding, sizes, centres = _parts(
-            found if found.dtype.kind != "f" else found >= max(threshold, 1e-9), by_label[1]
-        )
-        scores = np.asarray(maximum(values, finding, np.arange(1, len(sizes) + 1)), float)
-        codes = (finding * (len(size) + 1) + lesion)[(finding > 0) & (lesion > 0)]
-        shared = np.bincount(codes, minlength=(len(sizes) + 1) * (len(size) + 1)).reshape(len(sizes) + 1, -1)[1:, 1:]
+        name, lesion, size, centre, _ = _parts(truth, by_label[0], truth)
+        _, finding, sizes, centres, scores = _parts(mask, by_label[1], values)
+        shared, both = np.zeros((len(sizes), len(size)), int), (finding > 0) & (lesion > 0)
+        np.add.at(shared, (finding[both] - 1, lesion[both] - 1), 1)
         hit = (shared > 0) & (shared >= iou * (sizes[:, None] + size - shared))
         if distance_mm is not None:
             hit = np.linalg.norm((centres[:, None] - centre) * mm, axis=-1) <= distance_mm
         diameter, voxel = (6 / np.pi * size * np.prod(mm)) ** (1 / 3), centre.round().astype(int).tolist()
         best = np.where(hit, scores[:, None], -np.inf).max(axis=0, initial=-np.inf)
-        rows = zip(name.tolist(), diameter.tolist(), map(tuple, voxel), best.tolist(), strict=True)
-        lesions += [Lesion(who, scan, *row) for row in rows]
+        facts = zip(name.tolist(), diameter.tolist(), map(tuple, voxel), best.tolist(), strict=True)
+        lesions += [Lesion(who, scan, *row) for row in facts]
         alarms.append(scores[~hit.any(axis=1)])
     rule = f"an IoU of at least {iou:g}" if distance_mm is None else f"centres at most {distance_mm:g} mm apart"
     return Detection(tuple(lesions), tuple(pair[0] for pair in pairs), tuple(alarms), f"A hit is {rule}.")
@@ -193,13 +185,15 @@ def _found(lesions: Sequence[Lesion], threshold: float) -> Interval:
     return estimate([x.score >= threshold for x in lesions], patient=[x.patient for x in lesions])
 
 
-def _parts(mask: np.ndarray, by_label: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Names of the parts, their image (1, 2, ... in order of the names), sizes and centres in voxels."""
+def _parts(mask: np.ndarray, by_label: bool, values: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Names of the parts, their image (1, 2, ... in order of the names), sizes, centres in voxels, highest values."""
     from scipy.ndimage import label
 
     labels = mask.clip(0) if by_label else label(mask > 0, np.ones((3,) * mask.ndim))[0]
     at = np.nonzero(labels)
     names, part, size = np.unique(labels[at], return_inverse=True, return_counts=True)
-    image = np.zeros(mask.shape, int)
+    image, highest = np.zeros(mask.shape, np.int32), np.zeros(len(names))
     image[at] = part + 1
-    return names, image, size, np.stack([np.bincount(part, axis, len(names)) / size for axis in at], axis=-1)
+    np.maximum.at(highest, part, values[at])
+    centre = np.stack([np.bincount(part, axis, len(names)) / size for axis in at], axis=-1)
+    return names, image, size, centre, highest

@@ -78,7 +78,7 @@ class Segmentation(Tabled):
         """The means in each group; ``groups`` holds one name a case, such as its scanner."""
         if len(groups) != len(self.cases):
             raise EvaluationError(f"{len(self.cases)} groups were expected, one a case; {len(groups)} came.")
-        of = {name: [i for i, group in enumerate(groups) if group == name] for name in sorted(set(groups))}
+        of = {name: [i for i, group in enumerate(groups) if group == name] for name in sorted(set(groups), key=str)}
         keys = ("dice", "nsd", "hd95_mm")
         rows = [(name, len(among), *(self.mean(key, among) for key in keys)) for name, among in of.items()]
         note = "A small group has a wide interval: two that overlap do not show that the groups are alike."
@@ -136,6 +136,8 @@ def segmentation(
 
 
 def _case(tolerance_mm: float, patient: Any, truth: np.ndarray, found: np.ndarray, mm: Any) -> Case:
+    from scipy.ndimage import find_objects
+
     if any(mask.dtype.kind == "f" and (mask % 1).any() for mask in (truth, found)):
         raise EvaluationError("A mask holds fractions. If they are probabilities, choose a threshold: found > 0.5.")
     truth, found = truth > 0, found > 0
@@ -145,7 +147,7 @@ def _case(tolerance_mm: float, patient: Any, truth: np.ndarray, found: np.ndarra
     nsd, ml = (np.nan, np.nan) if mm is None else (dice, float(np.prod(mm)) / 1000)
     if both:
         metrics, torch = optional("monai.metrics"), optional("torch")
-        box = optional("scipy.ndimage").find_objects((truth | found).astype(np.uint8))[0]
+        box = find_objects((truth | found).astype(np.uint8))[0]
         y, x = (torch.from_numpy(np.ascontiguousarray(mask[box]))[None, None] for mask in (truth, found))
         dice, how = metrics.compute_dice(x, y).item(), {"include_background": True, "spacing": mm}
         if mm is not None:

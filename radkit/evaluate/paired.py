@@ -53,15 +53,11 @@ class Comparison(Tabled):
         (one, two), won, lost = self.names, int((self.gains > 0).sum()), int((self.gains < 0).sum())
         rows: list[Any] = [(f"{one} alone", self.a), (f"{two} alone", self.b), (f"{two} better by", self.gain)]
         counts = f"{won}, {len(self.gains) - won - lost}, {lost} patients" if len(self.gains) else "–"
-        rows += [
-            (f"{two} wins, ties, loses", counts),
-            (self.test, "p < 0.001" if self.p < 0.001 else f"p = {self.p:.3f}"),
-        ]
-        note = (
-            "Judge by the difference: the interval of each alone also holds what makes a patient hard for both models"
-        )
-        overlap = self.a.low <= self.b.high and self.b.low <= self.a.high and (self.gain.low > 0 or self.gain.high < 0)
-        note += ". Here those overlap, and the difference is clear all the same." if overlap else "."
+        p = "p < 0.001" if self.p < 0.001 else f"p = {self.p:.3f}"
+        rows += [(f"{two} wins, ties, loses", counts), (self.test, p)]
+        note = "Judge by the difference: the interval of each alone also holds what makes a patient hard for both."
+        if self.a.low <= self.b.high and self.b.low <= self.a.high and (self.gain.low > 0 or self.gain.high < 0):
+            note += " Here those overlap, and the difference is clear all the same."
         return Table("Is it really better?", ("", "found"), rows, [self.verdict, note])
 
     def plot(self) -> Any:
@@ -130,21 +126,20 @@ def compare(
         a, b, patient = *(np.array([x[rows].mean() for rows in own]) for x in (a, b)), None
     head = () if truth is None else (np.asarray(truth),)
     one, two = (estimate((*head, x), of, patient=patient, **options) for x in (a, b))
-    gain, drawn = draw(
-        (*head, a, b), lambda *r: sign * (of(*r[:-2], r[-1]) - of(*r[:-2], r[-2])), patient=patient, **options
-    )
+
+    def better(*rows: np.ndarray) -> float:
+        return sign * (of(*rows[:-2], rows[-1]) - of(*rows[:-2], rows[-2]))
+
+    gain, drawn = draw((*head, a, b), better, patient=patient, **options)
     if np.isnan(gain.value):
         raise EvaluationError("The statistic is not defined for these cases; an AUC needs cases of both classes.")
     gains = sign * (b - a) if means else np.zeros(0)
     gains[abs(gains) < 1e-12] = 0
-    test, p = "bootstrap test", min(1.0, 2 * (1 + min((drawn <= 0).sum(), (drawn >= 0).sum())) / (1 + len(drawn)))
+    known = drawn[np.isfinite(drawn)]
+    test, p = "bootstrap test", min(1.0, 2 * (1 + min((known <= 0).sum(), (known >= 0).sum())) / (1 + len(known)))
     if means:
-        test, rng = "paired permutation test", np.random.default_rng(options.get("seed", 0))
-        p = (
-            permutation_test((gains,), np.mean, permutation_type="samples", random_state=rng).pvalue
-            if gain.n > 1
-            else 1.0
-        )
+        test, how = "paired permutation test", {"permutation_type": "samples", "random_state": np.random.default_rng(0)}
+        p = permutation_test((gains,), np.mean, **how).pvalue if gain.n > 1 else 1.0
     return Comparison(names, one, two, gain, gains, float(p), test, margin)
 
 
