@@ -6,5 +6,6 @@ from .intervals import interval
 from .lesions import detection
 from .overlap import segmentation
 from .paired import compare
+from .thresholds import classification
 
-__all__ = ["compare", "detection", "interval", "segmentation"]
+__all__ = ["classification", "compare", "detection", "interval", "segmentation"]

@@ -1,0 +1,148 @@
+"""Whether 0.8 means 80 %, and what is gained when the model may say that it does not know."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy.stats import rankdata
+
+from .._optional import optional
+from ..errors import EvaluationError
+from .figures import BLUE, GREEN, GREY, drawing
+from .intervals import Interval, draw, estimate
+from .operating import band
+from .tables import Table, Tabled
+
+if TYPE_CHECKING:
+    from .thresholds import Classification
+
+SHARES = (0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5)  # of the cases that go to a human
+
+
+@dataclass(frozen=True, repr=False)
+class Calibration(Tabled):
+    """The reliability curve: what was promised and what came true in each bin, with the cases in it.
+
+    ``ece``: expected calibration error, the mean of the gaps weighted by cases (Guo, ICML 2017), of equal-width bins
+    unless ``adaptive`` (then of equally many cases). A gap is never negative, so ECE is too high with few cases, and a
+    plain bootstrap doubles that: the interval here is the basic one (mirrored at the value), and it begins at 0 where
+    ``chance`` (95 of 100 perfectly calibrated models with these scores stay below it) is not exceeded.
+    ``brier``: the mean squared gap of single cases (Brier 1950; 0 is perfect).
+    """
+
+    promised: tuple[float, ...]
+    observed: tuple[Interval, ...]
+    cases: tuple[int, ...]
+    ece: Interval
+    brier: Interval
+    chance: float
+    adaptive: bool
+
+    @property
+    def table(self) -> Table:  # type: ignore[override]
+        """One row a bin that holds cases."""
+        kind = "equally many cases" if self.adaptive else "equal width"
+        verdict = "more than chance gives" if self.ece.value > self.chance else "no more than chance can give"
+        notes = [
+            f"ECE {self.ece} in bins of {kind}: {verdict} (a perfect model: up to {self.chance:.2f}).",
+            f"Brier score {self.brier}.",
+        ]
+        rows = zip(self.promised, self.observed, self.cases, strict=True)
+        return Table("Calibration", ("promised", "came true", "cases"), list(rows), notes)
+
+    def plot(self) -> Any:
+        """Draw what came true against what was promised; the dot grows with the cases in its bin."""
+        word = (
+            "Promised is what comes true"
+            if self.ece.value <= self.chance
+            else "What is promised is not what comes true"
+        )
+        with drawing(f"{word}: ECE {self.ece.value:.2f}", size=(8.5, 8)) as (figure, axes):
+            axes.plot([0, 1], [0, 1], ":", color=GREY, linewidth=2)
+            axes.text(0.97, 0.9, "perfect", color=GREY, ha="right", va="top")
+            low, high = ([getattr(o, end) for o in self.observed] for end in ("low", "high"))
+            axes.vlines(self.promised, low, high, color=BLUE, alpha=0.5, linewidth=3)
+            size = 60 + 700 * np.sqrt(np.array(self.cases) / max(self.cases)) / 2
+            axes.scatter(self.promised, [o.value for o in self.observed], s=size, color=BLUE, zorder=3)
+            axes.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), aspect="equal")
+            axes.set(xlabel="promised: mean score in the bin", ylabel="came true: share with disease")
+        return figure
+
+
+def calibrate(truth: np.ndarray, score: np.ndarray, patient: Any, bins: int, adaptive: bool) -> Calibration:
+    """Return the `Calibration` of scores from 0 to 1."""
+    if score.min() < 0 or score.max() > 1:
+        raise EvaluationError(
+            f"Calibration asks whether a score of 0.8 means 80 %, so scores go from 0 to 1; these go from "
+            f"{score.min():.3g} to {score.max():.3g}. Logits become probabilities by 1 / (1 + exp(-score)); a score "
+            "that is no probability has no calibration, but AUC and thresholds all the same."
+        )
+    if not 1 <= bins <= 1000:
+        raise EvaluationError(f"From 1 to 1000 bins can be made, and {bins} came; 10 is usual.")
+    edges = np.unique(np.quantile(score, np.linspace(0, 1, bins + 1))) if adaptive else np.linspace(0, 1, bins + 1)
+    number = np.clip(np.searchsorted(edges, score, side="right") - 1, 0, max(len(edges) - 2, 0))
+    full = np.unique(number)
+
+    def error(number: np.ndarray, truth: np.ndarray, score: np.ndarray) -> float:
+        return float(np.abs(np.bincount(number, score - truth)).sum() / len(score))
+
+    ece, drawn = draw((number, truth, score), error, patient=patient)
+    perfect = np.random.default_rng(0).random((1000, len(score))) < score
+    chance = float(np.quantile([error(number, one, score) for one in perfect], 0.95))
+    low, high = 2 * ece.value - np.nanquantile(drawn, [0.975, 0.025]) if ece.n > 1 else (np.nan, np.nan)
+    low, high = (low if ece.value > chance else 0) + 0 * high, max(high, ece.value)
+    ece = Interval(ece.value, max(low, 0.0), min(high, 1.0), ece.n)
+    observed = tuple(estimate(truth[number == i].astype(float), patient=patient[number == i]) for i in full)
+    promised = tuple(float(score[number == i].mean()) for i in full)
+    brier = estimate((score - truth) ** 2, patient=patient)
+    return Calibration(promised, observed, tuple(np.bincount(number)[full]), ece, brier, chance, adaptive)
+
+
+@dataclass(frozen=True, repr=False)
+class Abstention(Tabled):
+    """What the model gets right among the cases it keeps, by the share that it refers to a human."""
+
+    threshold: float
+    referred: tuple[float, ...]
+    sensitivity: tuple[Interval, ...]
+    specificity: tuple[Interval, ...]
+    missed: tuple[int, ...]
+
+    @property
+    def table(self) -> Table:  # type: ignore[override]
+        """One row a share."""
+        rows = [
+            (f"{referred:.0%}", *rest)
+            for referred, *rest in zip(self.referred, self.sensitivity, self.specificity, self.missed, strict=True)
+        ]
+        columns = ("referred to a human", "sensitivity of the rest", "specificity of the rest", "missed in the rest")
+        return Table(f"Abstention, positive from {self.threshold:.3g}", columns, rows)
+
+    def plot(self) -> Any:
+        """Draw both against the share that is referred."""
+        with drawing("What the model gets right when it may pass the doubtful cases on") as (figure, axes):
+            band(axes, self.referred, self.sensitivity, "sensitivity", BLUE, "-")
+            band(axes, self.referred, self.specificity, "specificity", GREEN, "--")
+            axes.set(ylim=(None, 1.02), xlabel="share of the cases that a human reads", ylabel="right among the rest")
+            axes.xaxis.set_major_formatter(optional("matplotlib.ticker").PercentFormatter(1))
+        return figure
+
+
+def abstain(cases: Classification, threshold: float, uncertainty: Any) -> Abstention:
+    """Return the `Abstention` of cases at a threshold, the least certain cases referred first."""
+    hits, n = (cases.score >= threshold) == cases.truth, len(cases.truth)
+    if uncertainty is None:
+        sure, gap = np.zeros(n), np.abs(cases.score - threshold)
+        for of in (cases.score >= threshold, cases.score < threshold):
+            sure[of] = rankdata(gap[of]) / max(of.sum(), 1)
+    elif np.shape(sure := -np.asarray(uncertainty, float)) != (n,) or np.isnan(sure).any():
+        raise EvaluationError(
+            f"One uncertainty a case is needed, none of them nan; {np.shape(sure)} came for {n} cases."
+        )
+    order = np.argsort(-sure, kind="stable")
+    kept = [order[: n - round(share * n)] for share in SHARES]
+    ill, well = ([k[cases.truth[k] == kind] for k in kept] for kind in (True, False))
+    found, cleared = (tuple(estimate(hits[k] * 1.0, patient=cases.patient[k]) for k in side) for side in (ill, well))
+    return Abstention(threshold, SHARES, found, cleared, tuple(int((~hits[k]).sum()) for k in ill))
