@@ -90,7 +90,7 @@ def test_the_catalog_names_every_source_with_its_licence_and_checksums():
     sources = catalog()
     assert {*sources} == {
         *("chest-ct", "chest-ct-lung1", "chest-ct-lung2", "chest-ct-aorta", "abdomen-ct-dicom", "chest-radiograph"),
-        "brain-mr-dicom",
+        *("brain-mr-dicom", "brain-atlas"),
     }
     for source in sources.values():
         assert all([source.title, source.shows, source.licence, source.attribution, source.files])

@@ -149,7 +149,7 @@ def test_the_brain_is_valid_and_oblique_as_the_real_one_and_its_lesion_is_in_fro
 @pytest.mark.parametrize("name", list(catalog()))
 def test_whoever_opens_the_file_itself_is_told_too(name):
     fetched = rk.data.fetch(name, stand_in=True)
-    path = fetched.files.get("image") or min(fetched.files["series"].iterdir())
+    path = fetched.files.get("image") or fetched.files.get("t1") or min(fetched.files["series"].iterdir())
     content = path.read_bytes()[:4000]
     first = zlib.decompressobj(31).decompress(content) if path.suffix == ".gz" else content
     assert b"STAND-IN" in first
@@ -162,5 +162,7 @@ def test_the_catalog_and_the_stand_ins_name_the_same_sources(tmp_path):
 
 
 def test_a_radiograph_is_no_volume():
-    with pytest.raises(DataError, match=r"a volume under image or series in chest-radiograph; it holds image \(image"):
+    with pytest.raises(
+        DataError, match=r"a volume under image or series or t1 in chest-radiograph; it holds image \(image"
+    ):
         rk.data.read(rk.data.fetch("chest-radiograph", stand_in=True))

@@ -17,6 +17,7 @@ from pydicom.uid import ComputedRadiographyImageStorage, generate_uid
 from radkit.errors import DataError
 from radkit_phantoms import anatomy
 from radkit_phantoms.bodyplan import FALSE_LUMEN, NAMES
+from radkit_phantoms.brain_shapes import draw_maps
 from radkit_phantoms.canvas import Canvas, Ellipsoid
 
 from .ct import GENERATED, INVENTED, save, write_ct_series
@@ -121,6 +122,16 @@ def _brain(folder: Path) -> dict[str, Path]:
     return {"series": folder / "series"}
 
 
+def _atlas(folder: Path) -> dict[str, Path]:
+    """Write the three maps on the real one's grid."""
+    affine = np.eye(4)[[2, 1, 0, 3]]
+    affine[:3, 3] = corner = (-98.0, -98.0, -72.0)
+    return {
+        key: write_nifti(folder / f"{key}.nii.gz", Volume(one, affine, coordinate_system="PATIENT"), SAYS)
+        for key, one in zip(("t1", "gray", "white"), draw_maps((189, 233, 197), corner), strict=True)
+    }
+
+
 def _radiograph(folder: Path) -> dict[str, Path]:
     """Project the chest from back to front by Beer and Lambert's law, with parallel rays; white is stored as low."""
     canvas = Canvas((660, 80, 720), (0.5, 3.0, 0.5), (-180, -108, -340))
@@ -219,6 +230,7 @@ _BUILDERS: dict[str, Callable[[Path], dict[str, Path]]] = {
     "chest-ct-lung2": _lung(61, 0.626953125, (-160, -142, -310), LARGE_MASS, 150),
     "chest-ct-aorta": _aorta,
     "abdomen-ct-dicom": _abdomen,
+    "brain-atlas": _atlas,
     "brain-mr-dicom": _brain,
     "chest-radiograph": _radiograph,
 }

@@ -31,7 +31,7 @@ AS_SCANNED = "HPL"  # where the slice, the row and the column axis point to: hea
 
 
 def read(source: str | Fetched) -> Volume:
-    """Read a CT of the catalog.
+    """Read a CT or an MR of the catalog; of the atlas of the brain, its T1.
 
     Parameters
     ----------
@@ -41,14 +41,15 @@ def read(source: str | Fetched) -> Volume:
     Returns
     -------
     Volume
-        int16 HU (slice, row, column), LPS mm: slices ascend to the head, row 0 anterior, column 0 the patient's right.
+        int16, a CT in HU (slice, row, column), LPS mm: slices ascend to the head, row 0 anterior, column 0 the
+        patient's right.
 
     Raises
     ------
     DataError
-        If the entry holds no volume, or values that are no whole HU.
+        If the entry holds no volume, or values that are not whole.
     """
-    return _whole(_open(source, "image", "series"), np.int16)
+    return _whole(_open(source, "image", "series", "t1"), np.int16)
 
 
 def read_labels(source: str | Fetched) -> Volume:
