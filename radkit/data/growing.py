@@ -47,6 +47,7 @@ def cohort(
     label_noise: float = 0.0,
     shortcut: float | None = None,
     times: int = 1,
+    anatomies: Sequence[str] | None = None,
     stand_in: bool | None = None,
     progress: bool = True,
 ) -> Cohort:
@@ -78,6 +79,9 @@ def cohort(
         without with 1 minus it. Default: no marker, and half of all go to "North", half to "South".
     times : int
         Time points of each patient, half a year apart: brain lesions grow, shrink and appear.
+    anatomies : sequence of str, optional
+        Catalog names of what all are grown from, such as ``["chest-ct"]``, for people from whose anatomy a model learnt
+        nothing; default: all four chest CTs, or the one brain.
     stand_in : bool, optional
         As in ``fetch``: None takes the real anatomy, and a generated one where that cannot be had.
     progress : bool
@@ -91,8 +95,10 @@ def cohort(
     knobs = {"n": n, "scanner": tuple(np.atleast_1d(scanner).tolist()), "dose": dose, "thickness_mm": thickness_mm}
     knobs |= {"prevalence": prevalence, "women": women, "age": tuple(np.atleast_1d(age).tolist())}
     knobs |= {"label_noise": label_noise, "shortcut": shortcut, "times": times}
+    knobs |= {} if anatomies is None else {"anatomies": tuple(np.atleast_1d(anatomies).tolist())}
     phantom = _checked(name, seed, knobs)
-    sources = [fetch(base, stand_in=stand_in, progress=progress) for base in _BASES[name]]
+    bases = knobs.get("anatomies", _BASES[name])
+    sources = [fetch(base, stand_in=stand_in, progress=progress) for base in bases]
     bodies = [(_body(source, phantom), source) for source in sources]
 
     def grow(number: int) -> list[Study]:
@@ -127,6 +133,8 @@ def _checked(name: str, seed: int, knobs: Mapping[str, Any]) -> Any:
     ages = knobs["age"]
     if len(ages) != 2 or not all(isinstance(years, int) for years in ages) or not 18 <= ages[0] <= ages[1] <= 95:
         wrong.append(f"age of the youngest and of the oldest, whole years from 18 to 95 (got {ages!r})")
+    if not (chosen := knobs.get("anatomies", _BASES[name])) or not set(chosen) <= set(_BASES[name]):
+        wrong.append(f"anatomies of {', '.join(_BASES[name])} (got {chosen!r})")
     if name == "chest-nodules" and knobs["times"] != 1:
         wrong.append(f"times=1 (got {knobs['times']!r}): chest nodules do not change, brain lesions do")
     if wrong:
