@@ -9,7 +9,7 @@ with noise borrowed from the soft tissue of the same scan.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import product
 from typing import Any
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 SITES = ("lung", "vessel", "pleura")
+TISSUE_HU = 30.0  # what ground glass is made of, between the air
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,8 @@ class Nodule:
 
     ``lobes`` are bumps on its surface, from broad lobes to narrow spicules; 0 is a smooth ellipsoid. ``attenuation`` is
     its mean in HU (solid nodules without contrast: about 0 to 60). ``seed`` fixes its shape and its noise. ``spicules``
-    are thin spikes that taper to a point, two to three millimetres wide where they leave it.
+    are thin spikes that taper to a point, one or two millimetres wide where they leave it; ``roughness`` is how much
+    the surface undulates: the standard deviation of the radius, as a share of it.
     """
 
     centre: tuple[float, float, float]
@@ -37,6 +39,7 @@ class Nodule:
     attenuation: float = 30.0
     seed: int = 0
     spicules: int = 0
+    roughness: float = 0.0
 
     @property
     def volume_mm3(self) -> float:
@@ -55,7 +58,7 @@ class Nodule:
         heights = rng.uniform(0.2, 0.8, self.lobes)
         spikes = rng.normal(size=(self.spicules, 3))
         spikes /= np.linalg.norm(spikes, axis=1, keepdims=True)
-        narrow = (self.diameter_mm / 2 / rng.uniform(0.6, 1.0, self.spicules)) ** 2
+        narrow = (self.diameter_mm / 2 / rng.uniform(0.4, 0.7, self.spicules)) ** 2
         lobes, sharpness = np.concatenate([lobes, spikes]), np.concatenate([sharpness, narrow])
         return stretch, lobes, sharpness, np.concatenate([heights, rng.uniform(0.4, 1.1, self.spicules)])
 
@@ -63,12 +66,15 @@ class Nodule:
         """Radius along each unit vector of ``directions`` (..., 3), before it is scaled to the volume."""
         stretch, lobes, sharpness, heights = self._form
         bumps = np.exp((directions @ lobes.T - 1) * sharpness) @ heights
+        if self.roughness:
+            waves = np.random.default_rng([self.seed, 1]).normal(0, 3, (3, 10))
+            bumps += self.roughness * np.sin(directions @ waves + np.arange(10)).sum(-1) / 5**0.5
         return (1 + bumps) / np.linalg.norm(directions @ stretch, axis=-1)
 
     @cached_property
     def _radii(self) -> tuple[float, float, float]:
         """Scale of the profile that gives the volume asked for; smallest and largest radius, mm."""
-        n = 20000 if self.spicules else 4000  # Fibonacci lattice: even points on the sphere, error under 0.1 %
+        n = 8000 if self.spicules else 4000  # Fibonacci lattice: even points on the sphere, error under 0.1 %
         height = 1 - (2 * np.arange(n) + 1) / n
         angle, ring = np.arange(n) * np.pi * (3 - 5**0.5), np.sqrt(1 - height**2)
         radii = self._profile(np.stack([ring * np.cos(angle), ring * np.sin(angle), height], axis=-1))
@@ -96,6 +102,41 @@ class Nodule:
         radius = scale * self._profile(offset[near] / distance[near, None])
         inside[near] = distance[near] < radius
         return inside
+
+
+@dataclass(frozen=True)
+class Growth:
+    """A nodule of known kind: its outline, the solid core within it where it is part-solid, and what it is called."""
+
+    shape: Nodule
+    core: Nodule | None
+    density: str
+    margin: str
+    place: str
+
+    def moved(self, offset: NDArray) -> Growth:
+        """The same, ``offset`` mm (left, posterior, head) farther."""
+        return replace(self, shape=_moved(self.shape, offset), core=self.core and _moved(self.core, offset))
+
+
+def _moved(nodule: Nodule, offset: NDArray) -> Nodule:
+    x, y, z = (float(a + b) for a, b in zip(nodule.centre, offset, strict=True))
+    return replace(nodule, centre=(x, y, z))
+
+
+def draw_growth(rng: np.random.Generator, diameter: float, density: str, margin: str, place: str) -> Growth:
+    """Draw a nodule with its centre at 0; a core lies within the largest sphere that fits into it."""
+    lobes = int(rng.integers(4, 9)) if margin == "lobulated" else 0
+    spicules = int(rng.uniform(1.5, 3) * (6 + diameter)) if margin == "spiculated" else 0
+    rough = float(rng.uniform(0.03, 0.06) if margin == "smooth" else rng.uniform(0.06, 0.12))
+    attenuation = float(rng.uniform(10, 70) if density == "solid" else rng.uniform(-650, -450))
+    shape = Nodule((0.0, 0.0, 0.0), diameter, lobes, attenuation, int(rng.integers(2**31)), spicules, rough)
+    if density != "part-solid":
+        return Growth(shape, None, density, margin, place)
+    core = Nodule(shape.centre, shape.inner_mm * float(rng.uniform(0.8, 1.4)), 5, TISSUE_HU, shape.seed, 0, rough)
+    way = rng.normal(size=3) * rng.uniform(0.3, 1.0)
+    aside = max(0.0, shape.inner_mm - core.reach_mm) * way / max(1.0, float(np.linalg.norm(way)))
+    return Growth(shape, _moved(core, aside), density, margin, place)
 
 
 def insert_nodules(
