@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from .drifting import drift
 from .intervals import interval
 from .lesions import detection
 from .overlap import segmentation
 from .paired import compare
+from .readers import agreement
 from .thresholds import classification
 
-__all__ = ["classification", "compare", "detection", "interval", "segmentation"]
+__all__ = ["agreement", "classification", "compare", "detection", "drift", "interval", "segmentation"]
