@@ -10,6 +10,7 @@ from typing import Any, overload
 import numpy as np
 from tqdm import tqdm
 
+from radkit.dicom.table import counted
 from radkit.errors import DataError
 
 from .datasheet import Sheet, as_html, write_sheet
@@ -41,7 +42,8 @@ class Cohort(Sequence[Study]):
         return self._of(self.studies[index]) if isinstance(index, slice) else self.studies[index]
 
     def __repr__(self) -> str:
-        return f"Cohort({self.name}, seed {self.seed}: {len(self)} studies of {len(self.patients)} patients)"
+        many = f"{counted(len(self), 'study', 'studies')} of {counted(len(self.patients), 'patient')}"
+        return f"Cohort({self.name}, seed {self.seed}: {many})"
 
     def _repr_html_(self) -> str:
         return as_html(self)
@@ -49,9 +51,10 @@ class Cohort(Sequence[Study]):
     @property
     def patients(self) -> dict[str, list[Study]]:
         """The studies of each patient."""
-        return {
-            who: [study for study in self if study.patient == who] for who in dict.fromkeys(s.patient for s in self)
-        }
+        people: dict[str, list[Study]] = {}
+        for study in self:
+            people.setdefault(study.patient, []).append(study)
+        return people
 
     @property
     def sheet(self) -> Sheet:

@@ -59,11 +59,11 @@ def _smooth(rng: np.random.Generator, shape: tuple[int, ...], spacing: NDArray) 
 def burn(image: Volume, letter: str, truth: Volume, value: int) -> Volume:
     """Burn a marker, a letter over a bar, into the first corner of every slice where no lesion lies (row, column)."""
     scale = max(1, min(image.shape[1:]) // 64)
-    marker = np.kron([[dot == "1" for dot in row] for row in _MARKERS[letter]], np.ones((scale, scale))) > 0
-    near = [slice(2 * scale, 2 * scale + size) for size in marker.shape]
+    dots = np.pad([[dot == "1" for dot in row] for row in _MARKERS[letter]], 1)
+    marker = np.where(np.kron(dots, np.ones((scale, scale))) > 0, value, image.array.min())
+    near = [slice(scale, scale + size) for size in marker.shape]
     far = [slice(total - s.stop, total - s.start) for total, s in zip(image.shape[1:], near, strict=True)]
     corners = [(slice(None), row, column) for row in (near[0], far[0]) for column in (near[1], far[1])]
-    corner = min(corners, key=lambda place: int(np.count_nonzero(truth.array[place])))
     array = image.array.copy()
-    array[corner][:, marker] = value
+    array[min(corners, key=lambda corner: int(np.count_nonzero(truth.array[corner])))] = marker
     return image.with_array(array)

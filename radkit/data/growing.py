@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 from zlib import crc32
 
@@ -26,6 +27,7 @@ _BASES = {
     "chest-nodules": ("chest-ct", "chest-ct-lung1", "chest-ct-lung2", "chest-ct-aorta"),
 }
 _OWN_NODULE = (57.6, 86.3, -115.0)  # where the nodule of chest-ct lies, LPS mm
+_BODIES: dict[Path, Any] = {}  # what takes seconds to read is kept for the next cohort
 _WHOLE, _MAY_BE_NONE = ("n", "seed", "times"), ("thickness_mm", "shortcut")
 _RANGES: dict[str, tuple[float, float]] = {
     **{"n": (1, 10**7), "seed": (0, 2**63), "times": (1, 12), "dose": (0.05, 4), "thickness_mm": (0.5, 10)},
@@ -92,14 +94,22 @@ def cohort(
     DataError
         If there is no such cohort or scanner, a knob is out of its range, or the cohort would not fit into memory.
     """
-    knobs = {"n": n, "scanner": tuple(np.atleast_1d(scanner).tolist()), "dose": dose, "thickness_mm": thickness_mm}
+    knobs: dict[str, Any] = {
+        "n": n,
+        "scanner": tuple(np.atleast_1d(scanner).tolist()),
+        "dose": dose,
+        "thickness_mm": thickness_mm,
+    }
     knobs |= {"prevalence": prevalence, "women": women, "age": tuple(np.atleast_1d(age).tolist())}
     knobs |= {"label_noise": label_noise, "shortcut": shortcut, "times": times}
     knobs |= {} if anatomies is None else {"anatomies": tuple(np.atleast_1d(anatomies).tolist())}
     phantom = _checked(name, seed, knobs)
     bases = knobs.get("anatomies", _BASES[name])
     sources = [fetch(base, stand_in=stand_in, progress=progress) for base in bases]
-    bodies = [(_body(source, phantom), source) for source in sources]
+    for source in sources:
+        if source.folder not in _BODIES:
+            _BODIES[source.folder] = _body(source, phantom)
+    bodies = [(_BODIES[source.folder], source) for source in sources]
 
     def grow(number: int) -> list[Study]:
         return _patient(phantom, name, [seed, crc32(name.encode())], number, knobs, bodies)

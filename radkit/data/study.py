@@ -114,9 +114,11 @@ class Study:
             for number, (name, image) in enumerate(self.images.items(), start=1):
                 header = self._header(name, number)
                 if name == "ct":
-                    write_ct_series(image, part / name, header=header)
+                    kernel = {"ConvolutionKernel": "SHARP" if self.scanner == "B" else "SOFT"}
+                    write_ct_series(image, part / name, header=header | kernel)
                 else:
-                    write_mr_series(image, part / name, sequence=name, header=header)
+                    tesla = {"MagneticFieldStrength": {"A": 1.5, "B": 3, "C": 1}.get(self.scanner, 1.5)}
+                    write_mr_series(image, part / name, sequence=name, header=header | tesla)
             facts = {key: value for key, value in vars(self).items() if key not in ("images", "truth", "mask")}
             facts["lesions"] = [asdict(lesion) for lesion in self.lesions]
             (part / "truth.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
@@ -133,11 +135,9 @@ class Study:
         return {
             **{**GENERATED, **uids, **dates, "PatientID": self.patient, "PatientName": "RADKIT^COHORT"},
             **{"PatientSex": self.sex, "PatientAge": f"{self.age:03d}Y", "PatientBirthDate": f"{year - self.age}0101"},
-            **{
-                "StudyID": f"TIME-{self.time}",
-                "AccessionNumber": f"{self.patient}-{self.time}",
-                "SeriesNumber": number,
-            },
+            "StudyID": f"TIME-{self.time}",
+            "AccessionNumber": f"{self.patient}-{self.time}",
+            "SeriesNumber": number,
             "StudyDescription": f"Cohort, time {self.time} (grown by radkit)",
             "SeriesDescription": f"{name.upper()} (grown by radkit)",
             "InstitutionName": f"{self.site} hospital (invented)",
@@ -158,6 +158,7 @@ def new_folder(folder: str | Path) -> Iterator[Path]:
     if folder.exists():
         raise DataError(f"Expected a folder that does not exist yet, but there is {folder}: name another, or remove it")
     part = folder.with_name(f"{folder.name}.part")
+    shutil.rmtree(part, ignore_errors=True)  # of a process that was killed
     try:
         part.mkdir(parents=True)
         yield part
