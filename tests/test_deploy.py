@@ -42,9 +42,9 @@ def bundle(tmp_path_factory):
     folder = tmp_path_factory.mktemp("bundles") / "lung_nodule"
     for part in ("configs", "models", "docs"):
         (folder / part).mkdir(parents=True)
-    real = ROOT / "data" / "bundles" / "lung_nodule" / "configs" / "inference.json"
-    (folder / "configs" / "inference.json").write_bytes(real.read_bytes())
-    (folder / "configs" / "metadata.json").write_text('{"version": "0.0.1"}')
+    for name in ("inference.json", "metadata.json"):
+        real = ROOT / "data" / "bundles" / "lung_nodule" / "configs" / name
+        (folder / "configs" / name).write_bytes(real.read_bytes())
     (folder / "configs" / "train.json").write_text("{}")
     (folder / "LICENSE").write_text("none")
     (folder / "docs" / "README.md").write_text("a threshold")

@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from io import BytesIO
 from itertools import permutations, product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from zipfile import ZipFile
 
 import click
 import numpy as np
@@ -24,6 +22,7 @@ from radkit._optional import optional
 from radkit.data import fetch, read, read_labels
 from radkit.errors import ModelError
 from radkit.model.bundle import in_memory, open_config
+from radkit.model.saving import write_weights
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -50,7 +49,7 @@ def train(folder: str | Path, *, cases: Sequence[Case] | None = None, steps: int
     chosen = [_case(name) for name in config["sources"]] if cases is None else cases
     images, truths = make_cohort(chosen, preprocessing, seed=seed, **config["cohort"])
     network = _learn(config, images, truths, random.Random(seed))
-    _write(network, Path(folder) / "models")
+    write_weights(network, Path(folder) / "models")
     return network
 
 
@@ -96,19 +95,6 @@ def _batch(images: NDArray, truths: NDArray, size: int, rng: random.Random) -> t
 def _turn(cube: NDArray, turn: tuple[tuple[int, ...], tuple[bool, ...]]) -> NDArray:
     """A cube with its axes permuted and some of them mirrored."""
     return cube.transpose(turn[0])[tuple(slice(None, None, -1 if mirror else 1) for mirror in turn[1])]
-
-
-def _write(network: Module, folder: Path) -> None:
-    """The weights twice: for the code that knows the network, and as TorchScript for the one that does not."""
-    torch = optional("torch")
-    folder.mkdir(parents=True, exist_ok=True)
-    torch.save(network.state_dict(), folder / "model.pt")
-    torch.jit.save(torch.jit.script(network), script := BytesIO())
-    # Without the notes for a debugger, which hold the paths of the machine it was made on.
-    with ZipFile(script) as whole, ZipFile(folder / "model.ts", "w") as kept:
-        for part in whole.infolist():
-            if not part.filename.endswith(".debug_pkl"):
-                kept.writestr(part, whole.read(part))
 
 
 @click.command(help=__doc__)

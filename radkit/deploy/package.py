@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import tempfile
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -23,6 +22,7 @@ from .. import __version__
 from .._optional import optional
 from ..errors import DeployError
 from ..model import Bundle, load_bundle
+from ..model.saving import whole_folder
 
 if TYPE_CHECKING:
     from torch.nn import Module
@@ -123,29 +123,12 @@ def build_map(
     ModelError
         If the bundle is incomplete.
     """
-    target, source = Path(folder).absolute(), Path(app or HERE / "nodule_app")
+    source = Path(app or HERE / "nodule_app")
     if missing := [name for name in ("app.py", "app.yaml") if not (source / name).is_file()]:
         raise DeployError(f"{source} lacks {' and '.join(missing)}: an application is a folder that holds both.")
-    _may_replace(target, overwrite)
-    model = bundle if isinstance(bundle, Bundle) else load_bundle(*([bundle] if bundle else []))
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as room:
-        new = Path(room) / "map"
-        _lay_out(new, source, model)
-        if target.exists():
-            target.replace(Path(room) / "old")
-        new.replace(target)
-    return target
-
-
-def _may_replace(target: Path, overwrite: bool) -> None:
-    """Refuse to write over what is there, unless it is a MAP and that was asked for."""
-    if not target.exists() or (target.is_dir() and not any(target.iterdir())):
-        return
-    if not (target / "etc" / "holoscan" / "app.json").is_file():
-        raise DeployError(f"{target} is there and is no MAP folder: choose another name.")
-    if not overwrite:
-        raise DeployError(f"There is a MAP in {target} already: choose another name, or pass overwrite=True.")
+    with whole_folder(folder, "MAP", "etc/holoscan/app.json", overwrite=overwrite, error=DeployError) as new:
+        _lay_out(new, source, bundle if isinstance(bundle, Bundle) else load_bundle(*([bundle] if bundle else [])))
+    return Path(folder).absolute()
 
 
 def _lay_out(root: Path, app: Path, bundle: Bundle) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -60,20 +60,12 @@ class Bundle:
 
     @property
     def channels(self) -> tuple[str, ...]:
-        """The images that the network is shown, in this order, as ``metadata.json`` names them.
-
-        Raises
-        ------
-        ModelError
-            If ``metadata.json`` does not say, or says another number than ``num_channels`` is.
-        """
-        try:
+        """The images that the network is shown, in this order; a ModelError if ``metadata.json`` does not name each."""
+        with suppress(KeyError, TypeError):
             image = self.metadata["network_data_format"]["inputs"]["image"]
             names = tuple(image["channel_def"][str(number)] for number in range(image["num_channels"]))
-            if names and len(image["channel_def"]) == len(names) and all(isinstance(name, str) for name in names):
+            if len(image["channel_def"]) == len(names) > 0 and all(isinstance(name, str) for name in names):
                 return names
-        except (KeyError, TypeError):
-            pass
         raise ModelError(
             f"{self.folder / 'configs' / 'metadata.json'} should name each input channel: "
             "network_data_format::inputs::image with num_channels, and channel_def {'0': name, ...}."
@@ -82,12 +74,8 @@ class Bundle:
     def config(self, name: str = "inference") -> ConfigParser:
         """One of the configurations, ``inference`` or ``train``, ready to build what it describes.
 
-        Without ``trust`` it holds only the network, the preprocessing, the inferer and the postprocessing.
-
-        Raises
-        ------
-        ModelError
-            If it cannot be read, or says what only a bundle that is trusted may.
+        Without ``trust`` it holds the network, the preprocessing, the inferer and the postprocessing, and a ModelError
+        names what in them would run code.
         """
         path = part_of(self.folder, f"configs/{name}.json", self.trust)
         if self.trust:
@@ -95,13 +83,7 @@ class Bundle:
         return optional("monai.bundle").ConfigParser(read_parts(read_json(path), path))
 
     def steps(self) -> tuple[Callable, Any, Callable]:
-        """Preprocessing, inferer and postprocessing, for images in memory: no file is read or written.
-
-        Raises
-        ------
-        ModelError
-            If ``inference.json`` lacks one of them, or one cannot be built as it says.
-        """
+        """Preprocessing, inferer and postprocessing, for images in memory: no file is read or written."""
         config = in_memory(self.config()) if self.trust else self.config()
         before, inferer, after = (self._build(config, n) for n in ("preprocessing", "inferer", "postprocessing"))
         return before, inferer, after
@@ -114,7 +96,7 @@ class Bundle:
         Raises
         ------
         ModelError
-            If the weights are not plain tensors, or not those of the network that ``inference.json`` describes.
+            If the weights are not plain numbers, or not those of the network that ``inference.json`` describes.
         """
         torch, path = optional("torch"), part_of(self.folder, "models/model.pt", self.trust)
         if self.trust and (script := self.folder / "models" / "model.ts").is_file():
@@ -123,13 +105,15 @@ class Bundle:
             with catch_warnings():
                 simplefilter("ignore")  # torch warns of TorchScript before it refuses it
                 weights = torch.load(path, map_location=device, weights_only=True)
+            if not all(_is_plain(tensor) for tensor in weights.values()):
+                raise TypeError("not an array of numbers")
         except Exception as error:  # torch raises what it likes on a broken file
             raise ModelError(
-                f"{path} is not a file of plain weights: it is damaged, or holds code, which was not run. "
+                f"{path} is not a file of plain weights: it is damaged, or holds something else, which was not run. "
                 "Get it again from its source, or rebuild radkit's own with: make model"
             ) from error
         with nullcontext() if self.trust else torch.device("meta"):  # takes no memory, however large it says it is
-            _compare(self._build(self.config(), "network_def"), weights, path)
+            _check(self._build(self.config(), "network_def"), weights, path)
         network = self._build(self.config(), "network_def")
         network.load_state_dict(weights)
         return network.to(device).eval()
@@ -190,13 +174,22 @@ def in_memory(config: ConfigParser) -> ConfigParser:
     return config
 
 
-def _compare(network: Module, weights: Any, path: Path) -> None:
-    """Refuse weights that are not those of the network, and name the first that is not."""
+def _check(network: Module, weights: dict[str, Any], path: Path) -> None:
+    """Refuse weights that are not those of the network, or are no numbers, and name the first."""
     expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
-    found = {name: tuple(getattr(w, "shape", ())) for name, w in weights.items()} if isinstance(weights, dict) else {}
+    found = {name: tuple(tensor.shape) for name, tensor in weights.items()}
     for name in [*expected, *found]:
         if expected.get(name) != found.get(name):
             raise ModelError(
                 f"{path} does not hold the weights of the network in configs/inference.json: {name} should have the "
                 f"shape {expected.get(name)} and has {found.get(name)}. Rebuild radkit's own bundle with: make model"
             )
+        if not weights[name].isfinite().all():
+            raise ModelError(f"{path}: {name} holds NaN or infinity. Train again, with a lower learning_rate.")
+
+
+def _is_plain(tensor: Any) -> bool:
+    """Whether it is an array of real numbers that are all there."""
+    torch = optional("torch")
+    odd = not isinstance(tensor, torch.Tensor) or tensor.is_quantized or tensor.is_complex() or tensor.is_meta
+    return not odd and tensor.layout is torch.strided

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from .training import Training
 
-MR = {"t1", "t1c", "t2", "flair", "pd", "dwi", "adc"}
+MODALITIES = {"ct": "CT", **dict.fromkeys(("t1", "t1c", "t2", "flair", "pd", "dwi", "adc"), "MR")}
 ANSWERS = ("intended_use", "authors", "false_positives", "failures")
 DOCUMENTS = ("data_sheet", "evaluation")
 
@@ -89,8 +89,6 @@ def save_bundle(
 def write_weights(network: Module, folder: Path) -> None:
     """The weights twice: for the code that knows the network, and as TorchScript for the one that does not."""
     torch, network = optional("torch"), deepcopy(network).cpu().eval()
-    if bad := [key for key, value in network.state_dict().items() if not value.isfinite().all()]:
-        raise ModelError(f"The network holds NaN or infinity, in {bad[0]}: train again with a lower learning_rate.")
     folder.mkdir(parents=True, exist_ok=True)
     torch.save(network.state_dict(), folder / "model.pt")
     with catch_warnings():
@@ -111,7 +109,7 @@ def whole_folder(
     target = Path(folder).absolute()
     if target.is_file() or (target.is_dir() and any(target.iterdir())):
         if not (target / sign).is_file():
-            raise error(f"{target} is there and is no {what}: choose another name.")
+            raise error(f"{target} is there and is no {what} folder: choose another name.")
         if not overwrite:
             raise error(f"There is a {what} in {target} already: choose another name, or pass overwrite=True.")
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -132,33 +130,26 @@ def _known(training: Training, answers: dict[str, str]) -> dict[str, Any]:
     """What the blanks of the card and of the metadata are filled with."""
     facts, recipe, channels = training.facts, training.recipe, training.recipe.channels
     dice, files = sorted(facts["dice"].values()), [f"{channel}.nii.gz" for channel in channels]
+    strides = [n for n in recipe.network.get("strides", ()) if isinstance(n, int)]
     said = {
         **{key: answers.get(key) for key in ANSWERS},
         **{key: answers.get(key) and f"[{key}.md]({key}.md)" for key in DOCUMENTS},
         "cohort": ", ".join(f"{key} {value}" for key, value in facts["cohort"].items()),
         "anatomies": ", ".join(facts.get("anatomies", ())),
-        "modality": "CT" if channels == ("ct",) else "MR" if set(channels) <= MR else None,
-        "metrics": dice
-        and f"Mean Dice {facts['mean_dice']:.2f} (n = {len(dice)} held out who have a lesion; {dice[0]:.2f} to "
-        f"{dice[-1]:.2f}), at the spacing of the training, and a little too good: the step was chosen on some of them",
+        "modality": MODALITIES.get(channels[0]),
+        "metrics": dice and f"mean {facts['mean_dice']:.2f}, {dice[0]:.2f} to {dice[-1]:.2f}, n = {len(dice)}",
     }
     return {
         **{key: value or "not answered" for key, value in said.items()},
-        "recipe": recipe,
-        "facts": facts,
-        "versions": {**facts["versions"], **{name: installed(name) for name in ("nibabel", "pydicom", "radkit")}},
-        "network": recipe.network["_target_"],
+        **{"training": training, "recipe": recipe, "facts": facts, "dice": dice},
+        "versions": facts["versions"] | {name: installed(name) for name in ("nibabel", "pydicom", "radkit")},
         "channels": ", ".join(channels),
         "example": files if len(files) > 1 else files[0],
-        "dice": dice,
         "figures": {"mean_dice": facts["mean_dice"], "held_out_with_a_lesion": len(dice)} if dice else {},
-        "patch": " x ".join(map(str, recipe.patch)),
-        "spacing": " x ".join("its own" if mm < 0 else f"{mm:g}" for mm in recipe.spacing_mm),
-        "finished": "yes" if training.finished else "no, it was interrupted",
         "format": "hounsfield" if channels == ("ct",) else "magnitude",
         "inputs": len(channels),
         "channel_def": {str(number): channel for number, channel in enumerate(channels)},
-        "shape": [f"{prod(n for n in recipe.network.get('strides', ()) if isinstance(n, int))}*n"] * recipe.dimensions,
+        "shape": [f"{prod(strides)}*n"] * recipe.dimensions,
     }
 
 
