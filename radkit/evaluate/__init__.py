@@ -6,8 +6,9 @@ from .drifting import drift
 from .intervals import interval
 from .lesions import detection
 from .overlap import segmentation
+from .page import report
 from .paired import compare
 from .readers import agreement
 from .thresholds import classification
 
-__all__ = ["agreement", "classification", "compare", "detection", "drift", "interval", "segmentation"]
+__all__ = ["agreement", "classification", "compare", "detection", "drift", "interval", "report", "segmentation"]

@@ -61,7 +61,7 @@ class Calibration(Tabled):
         )
         with drawing(f"{word}: ECE {self.ece.value:.2f}", size=(8.5, 8)) as (figure, axes):
             axes.plot([0, 1], [0, 1], ":", color=GREY, linewidth=2)
-            axes.text(0.97, 0.9, "perfect", color=GREY, ha="right", va="top")
+            axes.annotate("perfect", (1, 1), (0, 12), textcoords="offset points", color=GREY, ha="center")
             low, high = ([getattr(o, end) for o in self.observed] for end in ("low", "high"))
             axes.vlines(self.promised, low, high, color=BLUE, alpha=0.5, linewidth=3)
             size = 60 + 700 * np.sqrt(np.array(self.cases) / max(self.cases)) / 2
@@ -97,7 +97,7 @@ def calibrate(truth: np.ndarray, score: np.ndarray, patient: Any, bins: int, ada
     observed = tuple(estimate(truth[number == i].astype(float), patient=patient[number == i]) for i in full)
     promised = tuple(float(score[number == i].mean()) for i in full)
     brier = estimate((score - truth) ** 2, patient=patient)
-    return Calibration(promised, observed, tuple(np.bincount(number)[full]), ece, brier, chance, adaptive)
+    return Calibration(promised, observed, tuple(np.bincount(number)[full].tolist()), ece, brier, chance, adaptive)
 
 
 @dataclass(frozen=True, repr=False)

@@ -55,7 +55,7 @@ class Drift(Tabled):
         with drawing(title, size=(12, 2.2 + 0.6 * len(rows))) as (figure, axes):
             colours = [RED if f.p < 0.05 else BLUE for f in rows]
             bars = axes.barh([f.name for f in rows], [f.psi for f in rows], color=colours)
-            axes.bar_label(bars, [f" {f.psi:.2f} {f.verdict}" for f in rows])
+            axes.bar_label(bars, [f"{f.psi:.2f} {f.verdict}" for f in rows], padding=8, backgroundcolor="white")
             for at, word in ((0.1, "0.1"), (0.25, "0.25")):
                 axes.axvline(at, color=GREY, linestyle=":", linewidth=2)
                 axes.annotate(word, (at, 1.01), xycoords=("data", "axes fraction"), color=GREY, ha="center")

@@ -77,7 +77,8 @@ class OperatingPoint(Tabled):
                 here = self.predictive_values(prevalence)
                 axes.axvline(prevalence, color=GREY, linewidth=2)
                 axes.plot([prevalence], [here.ppv.value], "o", color=BLUE, markersize=14)
-                words = f"{100 * prevalence:.3g} % have it:\nPPV {here.ppv.value:.0%}, NPV {here.npv.value:.0%}"
+                ppv, npv = 100 * here.ppv.value, 100 * here.npv.value
+                words = f"{100 * prevalence:.3g} % have it:\nPPV {ppv:.3g} %, NPV {npv:.3g} %"
                 axes.text(prevalence * 1.1, 0.5, words, color=GREY)
             axes.set(xscale="log", ylim=(0, 1.03), xlabel="people with the disease", ylabel="share that is right")
             axes.set_xticks([0.001, 0.01, 0.1, 0.5], ["1 in 1,000", "1 in 100", "1 in 10", "1 in 2"])

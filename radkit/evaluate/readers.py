@@ -92,7 +92,7 @@ class Measurements(Tabled):
         rows = [("bias", self.bias), ("lower limit of agreement", self.low), ("upper limit of agreement", self.high)]
         rows += [("ICC(2,1)", self.icc), ("repeatability coefficient", self.repeatability)]  # type: ignore[list-item]
         grows = f"difference against size: slope {self.slope:.2f}, p = {self.slope_p:.2g}."
-        notes = [f"It grows with the size ({grows}): think in percent." * (self.slope_p < 0.05) or grows.capitalize()]
+        notes = [f"It depends on the size ({grows}): think in percent." * (self.slope_p < 0.05) or grows.capitalize()]
         if np.unique([self.mean, self.difference]).size < 12 and (self.difference % 1 == 0).all():
             notes.append("If these are grades on a scale and no measurements: kind='grades'.")
         return Table(f"{self.names[0]} minus {self.names[1]}, {len(self.mean)} cases", ("", "value"), rows, notes)
@@ -166,7 +166,7 @@ class Categories(Tabled):
 
     def plot(self) -> Any:
         """Draw the counts."""
-        title = f"{self.names[0]} and {self.names[1]} agree in {self.agreed.value:.0%} (kappa {self.kappa.value:.2f})"
+        title = f"{self.names[0]} and {self.names[1]} agree in {self.agreed.value:.2f} (kappa {self.kappa.value:.2f})"
         with drawing(title, size=(8.5, 7.5)) as (figure, axes):
             axes.imshow(self.counts, cmap="Blues", vmax=1.5 * self.counts.max())
             for (row, column), count in np.ndenumerate(self.counts):

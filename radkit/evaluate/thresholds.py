@@ -87,7 +87,7 @@ class Classification(Tabled):
     def table(self) -> Table:  # type: ignore[override]
         """AUC and average precision."""
         ill, cases = int(self.truth.sum()), len(self.truth)
-        title = f"{cases} cases of {len(set(self.patient.tolist()))} patients, {ill} with disease"
+        title = f"Scores of {cases} cases of {len(set(self.patient.tolist()))} patients, {ill} with disease"
         if ill in (0, cases):
             return Table(title, (), (), ["One class only: neither AUC nor PR; .at(threshold) gives what there is."])
         rows = [("AUC (ROC)", self.auc, "0.50"), ("average precision", self.average_precision, f"{ill / cases:.2f}")]
