@@ -83,8 +83,8 @@ def write_sheet(cohort: Cohort) -> Sheet:
             seed=cohort.seed,
             studies=counted(len(cohort), "study", "studies"),
             people=counted(len(cohort.patients), "person who never was", "people who never were"),
-            images=" and ".join(cohort[0].images) if cohort else "no image",
-            grid=cohort[0].grid if cohort else "no voxels",
+            images=", ".join(cohort[0].images) if cohort else "no image",
+            grid=" or ".join(sorted({study.grid for study in cohort})) or "no voxels",
             groups="\n".join(_groups(cohort)),
             lesions=lesions,
             knobs=", ".join(f"`{knob}={value!r}`" for knob, value in cohort.knobs.items()),
@@ -99,7 +99,8 @@ def write_sheet(cohort: Cohort) -> Sheet:
 def _kinds(cohort: Cohort) -> str:
     """Return how many lesions there are of each kind."""
     kinds = (lesion.attributes.items() for study in cohort for lesion in study.lesions)
-    many = Counter(f"{key} {value}" for each in kinds for key, value in each if isinstance(value, str))
+    told = {"density", "margin", "place"} | ({"change"} if cohort.knobs["times"] > 1 else set())
+    many = Counter(f"{key} {value}" for each in kinds for key, value in each if key in told)
     return ", ".join(f"{kind} {n}" for kind, n in sorted(many.items()))
 
 
