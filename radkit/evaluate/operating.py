@@ -48,7 +48,8 @@ class OperatingPoint(Tabled):
         ]
         if self.chosen:
             notes.append(f"Chosen on these cases, which flatters them: check it on others. The rule: {self.chosen}.")
-        return Table(f"Positive from a score of {self.threshold:.3g}", ("", "value", "cases"), rows, notes)
+        title = f"Positive from a score of {self.threshold:.3g}" if self.threshold < np.inf else "Nobody is called"
+        return Table(title, ("", "value", "cases"), rows, notes)
 
     def predictive_values(self, prevalence: float) -> PredictiveValues:
         """Return PPV and NPV where a share ``prevalence`` (0 to 1) of the people has the disease, by Bayes' theorem.
@@ -57,14 +58,11 @@ class OperatingPoint(Tabled):
         Both are taken to hold there too; but where disease is caught earlier, sensitivity is often lower.
         """
         share(prevalence, "prevalence")
-        pairs = [
-            [getattr(one, end) for one in (self.sensitivity, self.specificity)] for end in ("value", "low", "high")
-        ]
-        ppv, ppv_low, ppv_high = (_bayes(found, 1 - cleared, prevalence) for found, cleared in pairs)
-        npv, npv_low, npv_high = (_bayes(cleared, 1 - found, 1 - prevalence) for found, cleared in pairs)
-        n = self.f1.n
-        both = Interval(ppv, ppv_low, ppv_high, n), Interval(npv, npv_low, npv_high, n)
-        return PredictiveValues(prevalence, both[0], both[1], self.sensitivity.value, self.specificity.value)
+        ends = [(getattr(self.sensitivity, end), getattr(self.specificity, end)) for end in ("value", "low", "high")]
+        ppv = (_bayes(found, 1 - cleared, prevalence) for found, cleared in ends)
+        npv = (_bayes(cleared, 1 - found, 1 - prevalence) for found, cleared in ends)
+        both = [Interval(value, low, high, self.f1.n) for value, low, high in (ppv, npv)]
+        return PredictiveValues(prevalence, both[0], both[1], *ends[0])
 
     def plot(self, prevalence: float | None = None) -> Any:
         """Draw PPV and NPV against prevalence, with their bounds; ``prevalence`` is marked."""
@@ -112,9 +110,9 @@ class PredictiveValues(Tabled):
         ill = round(people * self.prevalence)
         found, alarms = round(ill * self.sensitivity), round((people - ill) * (1 - self.specificity))
         return (
-            f"Of {people:,} people {ill:,} have the disease: {found:,} of them are called, {ill - found:,} are missed. "
-            f"Of the {people - ill:,} others {alarms:,} are called needlessly. So {found:,} of the {found + alarms:,} "
-            f"people who are called have it, and {ill - found:,} of the {people - found - alarms:,} who are not."
+            f"Of {people:,} people {ill:,} have the disease: {found:,} of them called, {ill - found:,} missed. "
+            f"Of the {people - ill:,} others {alarms:,} called needlessly. So {found:,} of the {found + alarms:,} "
+            f"people called have it, and {ill - found:,} of the {people - found - alarms:,} not called."
         )
 
 

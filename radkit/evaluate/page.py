@@ -48,7 +48,7 @@ CLAIM = {
 }
 # Which results answer an item by themselves: the names of their classes.
 ANSWERED = {
-    "agreement": "Measurements Categories Masks",
+    "agreement": "Measurements Categories",
     "comparison": "Comparison",
     "robustness": "Subgroups Drift",
     "performance": "Segmentation Detection Classification OperatingPoint PredictiveValues Calibration Abstention",

@@ -11,7 +11,7 @@ from scipy.stats import linregress, t
 from ..errors import EvaluationError
 from .figures import BLUE, GREY, RED, drawing
 from .intervals import Interval, estimate
-from .overlap import segmentation
+from .overlap import Segmentation, segmentation
 from .tables import Table, Tabled
 
 KINDS = ("measurements", "categories", "grades", "masks")
@@ -19,7 +19,7 @@ KINDS = ("measurements", "categories", "grades", "masks")
 
 def agreement(
     a: Any, b: Any, *, names: tuple[str, str] = ("reader 1", "reader 2"), kind: str | None = None
-) -> Measurements | Categories | Masks:
+) -> Measurements | Categories | Segmentation:
     """Compare what two readers said of the same cases, one case a patient.
 
     Parameters
@@ -35,12 +35,8 @@ def agreement(
     EvaluationError
         If the lengths differ, something is missing, or there are fewer than three measurements.
     """
-    drawn = any(hasattr(x, "array") or np.ndim(x) > 1 or hasattr(next(iter(x), 0), "array") for x in (a, b))
-    if kind == "masks" or (kind is None and drawn):
-        found = segmentation(a, b)
-        pairs = np.array([[case.truth_ml, case.truth_ml + case.error_ml] for case in found.cases])
-        volumes = measure(pairs[:, 0], pairs[:, 1], names) if len(pairs) > 2 and not np.isnan(pairs).any() else None
-        return Masks(names, found.mean("dice"), tuple(found.values("dice")), volumes)
+    if kind == "masks" or (kind is None and any(map(_drawn, (a, b)))):
+        return segmentation(a, b)
     first, second = np.asarray(a), np.asarray(b)
     if kind is None:
         kind = "measurements" if {first.dtype.kind, second.dtype.kind} <= set("iuf") else "categories"
@@ -164,19 +160,6 @@ class Categories(Tabled):
         notes = [f"They agree in {self.agreed}.", f"Kappa{weights} {self.kappa}; 0 is chance, 1 is perfect."]
         return Table(f"{self.names[0]} (rows) and {self.names[1]} (columns)", ("", *self.labels), rows, notes)
 
-    def plot(self) -> Any:
-        """Draw the counts."""
-        title = f"{self.names[0]} and {self.names[1]} agree in {self.agreed.value:.2f} (kappa {self.kappa.value:.2f})"
-        with drawing(title, size=(8.5, 7.5)) as (figure, axes):
-            axes.imshow(self.counts, cmap="Blues", vmax=1.5 * self.counts.max())
-            for (row, column), count in np.ndenumerate(self.counts):
-                axes.text(column, row, int(count), ha="center", va="center", fontsize=20)
-            ticks = range(len(self.labels))
-            axes.set(xlabel=self.names[1], ylabel=self.names[0])
-            axes.set_xticks(ticks, self.labels)
-            axes.set_yticks(ticks, self.labels)
-        return figure
-
 
 def categorise(a: np.ndarray, b: np.ndarray, labels: np.ndarray, names: tuple[str, str], weighted: bool) -> Categories:
     """Return the `Categories` of two readers: codes into ``labels``, or where ``weighted`` the grades themselves."""
@@ -196,25 +179,6 @@ def categorise(a: np.ndarray, b: np.ndarray, labels: np.ndarray, names: tuple[st
     return Categories(names, words, counts, estimate((a == b) * 1.0), estimate((a, b), kappa), weighted)
 
 
-@dataclass(frozen=True, repr=False)
-class Masks(Tabled):
-    """Dice between two readers, which a model is not to be asked to beat; and their ``volumes`` (ml), from 3 cases."""
-
-    names: tuple[str, str]
-    dice: Interval
-    dices: tuple[float, ...]
-    volumes: Measurements | None
-
-    @property
-    def table(self) -> Table:
-        """Mean Dice, and the bias and limits of the volumes."""
-        rows: list[tuple] = [("Dice (mean)", self.dice)]
-        v = self.volumes
-        rows += [(f"volume, {n}, ml", x) for n, x in (("bias", v.bias), ("from", v.low), ("to", v.high))] if v else []
-        return Table(f"{self.names[0]} and {self.names[1]}, {len(self.dices)} cases", ("", "value"), rows)
-
-    def plot(self) -> Any:
-        """Draw the volumes as Bland and Altman do."""
-        if self.volumes is None:
-            raise EvaluationError(f"A plot of the volumes needs at least 3 cases, and {len(self.dices)} came.")
-        return self.volumes.plot()
+def _drawn(x: Any) -> bool:
+    """Whether this is a mask or masks."""
+    return hasattr(x, "array") or np.ndim(x) > 1 or (np.ndim(x) == 1 and len(x) > 0 and hasattr(x[0], "array"))

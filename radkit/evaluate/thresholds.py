@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.stats import rankdata
 
 from .._optional import optional
 from ..errors import EvaluationError
@@ -16,6 +15,7 @@ from .calibration import Abstention, Calibration, abstain, calibrate
 from .figures import BLUE, GREY, drawing
 from .intervals import Interval, estimate
 from .operating import OperatingPoint, share
+from .paired import auc
 from .tables import Table, Tabled
 
 FEW = 10  # with fewer cases with or without disease, a group is marked
@@ -38,28 +38,24 @@ def classification(truth: Any, score: Any, *, patient: Sequence | None = None) -
     EvaluationError
         If the lengths differ, something is missing or no number, or truth is not 0 and 1.
     """
-    arrays = np.asarray(truth), np.asarray(score)
-    lengths = [np.shape(array) for array in (*arrays, *(() if patient is None else (np.asarray(patient),)))]
-    if len(set(lengths)) > 1 or len(lengths[0]) != 1 or not lengths[0][0]:
+    people = np.arange(np.size(truth)) if patient is None else np.asarray(patient)
+    ill, scores = np.asarray(truth), np.asarray(score)
+    if not ill.shape == scores.shape == people.shape == (ill.size,) or not ill.size:
+        shapes = f"{ill.shape}, {scores.shape} and {people.shape}"
+        raise EvaluationError(f"One truth, one score and one patient a case are needed; shapes {shapes} came.")
+    if {ill.dtype.kind, scores.dtype.kind} - set("biuf"):
         raise EvaluationError(
-            f"One truth, one score (and one patient) a case are needed; the shapes that came are {lengths}."
-        )
-    if any(array.dtype.kind not in "biuf" for array in arrays):
-        raise EvaluationError(
-            f"Truth and score are numbers, and {arrays[0].dtype} and {arrays[1].dtype} came. "
+            f"Truth and score are numbers, and {ill.dtype} and {scores.dtype} came. "
             "Of words make numbers: truth = [word == 'malignant' for word in words]."
         )
-    if missing := int(sum((~np.isfinite(array)).sum() for array in arrays)):
+    if missing := int((~np.isfinite(ill)).sum() + (~np.isfinite(scores)).sum()):
         raise EvaluationError(
             f"{missing} values are missing (nan) or infinite. A case without a score is one that the model did not "
             "read: count those apart and say so, then give the rest."
         )
-    if not np.isin(arrays[0], (0, 1)).all():
-        raise EvaluationError(
-            f"Truth is 0 or 1, and it holds {np.unique(arrays[0])[:5]}. Say where disease begins: truth >= 3, say."
-        )
-    people = np.arange(len(arrays[0])) if patient is None else np.asarray(patient)
-    return Classification(arrays[0].astype(bool), arrays[1].astype(float), people)
+    if not np.isin(ill, (0, 1)).all():
+        raise EvaluationError(f"Truth is 0 or 1, and {ill.max():g} came. Say where disease begins: truth >= 3, say.")
+    return Classification(ill.astype(bool), scores.astype(float), people)
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -76,7 +72,7 @@ class Classification(Tabled):
 
         In numpy, as is the average precision: scikit-learn's own, equal, takes 15 times as long in 2,000 draws.
         """
-        return self._estimate(self._both_classes().score, statistic=_auc)
+        return self._estimate(self._both_classes().score, statistic=auc)
 
     @cached_property
     def average_precision(self) -> Interval:
@@ -155,10 +151,10 @@ class Classification(Tabled):
         return calibrate(self.truth, self.score, self.patient, bins, adaptive)
 
     def abstention(self, threshold: float, *, uncertainty: Any = None) -> Abstention:
-        """Return sensitivity and specificity among the cases kept, where the least certain go to a human.
+        """Return sensitivity and specificity among the cases kept when the least certain go to a human.
 
-        Without ``uncertainty`` (one number a case) these are the cases next to the threshold, the same share of those
-        called and of those not called.
+        ``uncertainty``: one number a case; without it the cases next to the threshold go first, equally large shares
+        of those called and of those not called.
         """
         return abstain(self, threshold, uncertainty)
 
@@ -178,12 +174,10 @@ class Classification(Tabled):
 
     def _group(self, name: str, of: np.ndarray, threshold: float | None) -> Subgroup:
         part = Classification(self.truth[of], self.score[of], self.patient[of])
-        ill, people = int(part.truth.sum()), len(set(part.patient.tolist()))
-        nothing = Interval(np.nan, np.nan, np.nan, people)
-        point = None if threshold is None else part.at(threshold)
-        auc = part.auc if 0 < ill < of.sum() else nothing
-        pair = (point.sensitivity, point.specificity) if point else (nothing, nothing)
-        return Subgroup(name, people, ill, int(of.sum()) - ill, auc, *pair)
+        none, ill = Interval(np.nan, np.nan, np.nan, len(set(part.patient.tolist()))), int(part.truth.sum())
+        point, both = None if threshold is None else part.at(threshold), 0 < ill < of.sum()
+        pair = (point.sensitivity, point.specificity) if point else (none, none)
+        return Subgroup(name, none.n, ill, int(of.sum()) - ill, part.auc if both else none, *pair)
 
     def plot(self) -> Any:
         """Draw the ROC and the precision-recall curve."""
@@ -221,8 +215,7 @@ class Classification(Tabled):
         return self
 
 
-@dataclass(frozen=True)
-class Subgroup:
+class Subgroup(NamedTuple):
     """The figures of one group; ``positives`` and ``negatives`` count rows, ``n`` patients."""
 
     name: str
@@ -241,7 +234,7 @@ class Subgroup:
 
 @dataclass(frozen=True, repr=False)
 class Subgroups(Tabled):
-    """The figures of each group, those too small marked as such."""
+    """The figures of each group; those too small to tell are marked."""
 
     rows: tuple[Subgroup, ...]
     threshold: float | None = None
@@ -266,20 +259,12 @@ class Subgroups(Tabled):
                 colour = GREY if r.small else BLUE
                 axes.plot([r.auc.low, r.auc.high], [i, i], "-", color=colour)
                 axes.plot(r.auc.value, i, "o", color=colour, mfc="white" if r.small else colour, markersize=13)
-            few = [f"{r.name} ({r.positives} with, {r.negatives} without{', too few' * r.small})" for r in rows]
-            axes.set_yticks(range(len(rows)), few)
+            names = [f"{r.name} ({r.positives} with, {r.negatives} without{', too few' * r.small})" for r in rows]
+            axes.set_yticks(range(len(rows)), names)
             axes.axvline(0.5, color=GREY, linestyle=":", linewidth=2)
-            axes.set(
-                xlim=(min([0.45, *(r.auc.low - 0.03 for r in rows if r.auc.low == r.auc.low)]), 1.02), xlabel="AUC"
-            )
+            axes.set(xlabel="AUC")
             axes.invert_yaxis()
         return figure
-
-
-def _auc(truth: np.ndarray, score: np.ndarray) -> float:
-    ill, ranks = int(truth.sum()), rankdata(score)
-    pairs = ill * (len(truth) - ill)
-    return (ranks[truth].sum() - ill * (ill + 1) / 2) / pairs if pairs else np.nan
 
 
 def _average_precision(truth: np.ndarray, score: np.ndarray) -> float:
