@@ -14,10 +14,10 @@ import numpy as np
 from highdicom import Volume
 from numpy.typing import NDArray
 from scipy import ndimage
+from scipy.spatial.transform import Rotation
 
-from .brain_lesions import Box, Grid, draw_lesions, evolve, fill_all, measure
+from .brain_lesions import AXES, CORNER, MM, SHAPE, Box, Slices, draw_lesions, evolve, fill_all, measure
 
-GRID = Grid((80, 96, 80), 2.0, (-79.0, -76.0, -80.0))
 MIDDLE = np.array([4.0, 18.0, 0.0])  # of the brain in the atlas: heads nod and turn about it
 
 
@@ -54,20 +54,11 @@ class Atlas:
     t1, gray, white : highdicom.Volume
         Signal (0 outside the brain) and the probability of gray and of white matter (0 to 255), on one grid of 1 mm;
         axes (slice, row, column) towards head, posterior and left.
-
-    Attributes
-    ----------
-    tissues : ndarray
-        Share of fluid, gray and white matter in each voxel, float32, (3, slice, row, column), 1 mm.
-    corner : ndarray
-        Where its first voxel lies: z, y and x, LPS mm.
-    near : ndarray
-        At every second voxel, whether the brain is not farther than 8 mm: bool.
-    places : ndarray
-        At every second voxel, which lesions lie here (an index of `PLACES`, 255 for none): uint8.
-    out : ndarray
-        At every second voxel, the way out of the ventricles (3, slice, row, column); 1 at their wall, 0 far away.
     """
+
+    # tissues: share of fluid, gray and white matter, float32 (3, slice, row, column), 1 mm; corner: where its first
+    # voxel lies (z, y, x). At every second voxel: near, whether the brain is within 8 mm; places, for each of PLACES
+    # the indices of where its lesions lie; out, the way out of the ventricles, 1 at their wall and 0 far away.
 
     def __init__(self, t1: Volume, gray: Volume, white: Volume):
         (box,) = ndimage.find_objects((t1.array > 0).astype(np.uint8))
@@ -89,7 +80,7 @@ class Atlas:
         return self._seen[blur_mm]
 
 
-def _anatomy(tissues: NDArray) -> tuple[NDArray, NDArray]:
+def _anatomy(tissues: NDArray) -> tuple[list[NDArray], NDArray]:
     """Find the ventricles, and from them where lesions lie, and the way out; in voxels of 2 mm."""
     fluid, gray, white = tissues
     depth, cortex = (2 * ndimage.distance_transform_edt(mask) for mask in (tissues.sum(0) > 0, gray < 0.6))
@@ -98,12 +89,12 @@ def _anatomy(tissues: NDArray) -> tuple[NDArray, NDArray]:
     away = 2 * ndimage.distance_transform_edt(~ventricles)
     white = white > 0.8
     white[: np.flatnonzero(ventricles.any((1, 2)))[0]] = False  # not in the pons and the cerebellum
-    places = np.full(fluid.shape, 255, np.uint8)
-    places[white & (away > 9) & (depth > 10) & (cortex > 5)] = 2
-    places[white & (away > 9) & (depth < 20) & (cortex < 3.5)] = 1
-    places[white & (away < 5)] = 0
+    middle = white.shape[2] // 2
+    white[:, :, middle - 3 : middle + 4] &= away[:, :, middle - 3 : middle + 4] > 9  # nor in the septum and the fornix
+    far = white & (away > 9)
+    kinds = white & (away < 5), far & (depth < 20) & (cortex < 3.5), far & (depth > 10) & (cortex > 5)
     out = -np.stack(np.gradient(ndimage.gaussian_filter(ventricles.astype(np.float64), 2.5)))
-    return places, out / np.sqrt((out**2).sum(0)).max()
+    return [np.argwhere(kind) for kind in kinds], out / np.sqrt((out**2).sum(0)).max()
 
 
 def _waves(rng: np.random.Generator, shape: tuple[int, ...], modes: int) -> NDArray:
@@ -124,15 +115,13 @@ class _Person:
     def __init__(self, atlas: Atlas, rng: np.random.Generator, age: float, sex: str):
         # The atlas is larger than people are. Ventricles and sulci widen from the age of 40 on.
         size = rng.normal(0.955 if sex == "M" else 0.915, 0.02) * rng.normal(1, 0.02, 3)
-        (a, b, c), years = rng.normal(0, (0.06, 0.03, 0.03)), max(0.0, age - 40) / 40
-        nod = np.array([[np.cos(a), -np.sin(a), 0], [np.sin(a), np.cos(a), 0], [0, 0, 1]])
-        tilt = np.array([[np.cos(b), 0, -np.sin(b)], [0, 1, 0], [np.sin(b), 0, np.cos(b)]])
-        turn = np.array([[1, 0, 0], [0, np.cos(c), -np.sin(c)], [0, np.sin(c), np.cos(c)]])
+        years = max(0.0, age - 40) / 40
+        turned = Rotation.from_rotvec(rng.normal(0, (0.03, 0.03, 0.06))).as_matrix()  # tilts, turns; nods most
         shift = MIDDLE + rng.normal(0, 1.5, 3) - atlas.corner
-        z, y, x = (axis - middle for axis, middle in zip(GRID.axes, MIDDLE, strict=True))
-        self.atlas, self.at = atlas, np.empty((3, *GRID.shape))
-        for at, (p, q, r), start in zip(self.at, nod @ tilt @ turn / size[:, None], shift, strict=True):
-            at[:] = 2.5 * _waves(rng, GRID.shape, 8)
+        z, y, x = (axis - middle for axis, middle in zip(AXES, MIDDLE, strict=True))
+        self.atlas, self.at = atlas, np.empty((3, *SHAPE))
+        for at, (p, q, r), start in zip(self.at, turned / size[:, None], shift, strict=True):
+            at[:] = 2.5 * _waves(rng, SHAPE, 8)
             at += (start + p * z)[:, None, None] + (q * y)[:, None] + r * x
         cells = np.rint(self.at[:, 2::4, 2::4, 2::4] / 2).astype(int)  # one of 4 by 4 by 4 voxels for all
         top = np.array(atlas.near.shape)[:, None, None, None] - 1
@@ -144,7 +133,7 @@ class _Person:
     def _widen(self, wide: float) -> None:
         """Move the brain around the ventricles outwards."""
         (box,) = ndimage.find_objects(((self.atlas.out**2).sum(0) > 0.03**2).astype(np.uint8))
-        for k in range(GRID.shape[0]):
+        for k in range(SHAPE[0]):
             at = self.at[:, k]
             around = np.logical_and.reduce([(a > 2 * b.start) & (a < 2 * b.stop) for a, b in zip(at, box, strict=True)])
             if around.any():
@@ -166,13 +155,13 @@ class _Person:
 
     def find(self, rng: np.random.Generator, kind: int) -> tuple[NDArray, NDArray]:
         """Return a place for a lesion of this kind (z, y, x in mm), and the way out of the ventricles there."""
-        places = np.argwhere(self.atlas.places == kind)
+        places = self.atlas.places[kind]
         wanted = places[rng.integers(len(places))]
-        voxel = np.array(GRID.shape) / 2
+        voxel = np.array(SHAPE) / 2
         for _ in range(6):  # where in this person is what lies there in the atlas?
-            nearest = np.clip(np.rint(voxel).astype(int), 0, np.array(GRID.shape) - 1)
-            voxel = voxel + (2 * wanted - self.at[(slice(None), *nearest)]) / 1.07 / GRID.mm
-        return GRID.corner + GRID.mm * voxel, self.atlas.out[(slice(None), *wanted)]
+            nearest = np.clip(np.rint(voxel).astype(int), 0, np.array(SHAPE) - 1)
+            voxel = voxel + (2 * wanted - self.at[(slice(None), *nearest)]) / 1.07 / MM
+        return CORNER + MM * voxel, self.atlas.out[(slice(None), *wanted)]
 
 
 def grow_brain(
@@ -226,20 +215,20 @@ def grow_brain(
     person, some = _Person(atlas, body, age, sex), int(ill.integers(1, 7))
     grown = draw_lesions(ill, evolve(fate, some if lesions is None else lesions, times), person.find, LESION)
     signals = {name: body.normal(1, 0.03, 3) * getattr(device, name) for name in LESION}
-    slices = GRID.slices(thickness_mm or device.thickness_mm)
+    slices = Slices(thickness_mm or device.thickness_mm)
     shares = person.tissues(device.blur_mm)
     brain = np.flatnonzero(slices.cut(shares.sum(0)) > 0.5)
     noise = device.noise * device.thickness_mm / slices.mm / np.sqrt(dose)
-    found, before = [], dict[int, float]()
+    found, before = [], None
     for time in range(times):
         film, images = np.random.default_rng([seed, 3, time]), {}
-        fills = fill_all(grown, time, GRID, person.tissues)
+        fills = fill_all(grown, time, person.tissues)
         truth, facts = measure(fills, slices, before)
         before = {fact["number"]: fact["volume_mm3"] for fact in facts}
         for name, (fluid, gray, white) in signals.items():
             signal = np.einsum("t,tijk->ijk", (fluid, gray, white), shares)
             for _, one, box, fill in fills:
-                seen = ndimage.gaussian_filter(fill, device.blur_mm / GRID.mm, mode="constant")
+                seen = ndimage.gaussian_filter(fill, device.blur_mm / MM, mode="constant")
                 signal[box] += seen * (one.signal[name] * white - signal[box])
             coil = _waves(film, truth.shape, 3).take(brain)
             real = slices.cut(signal).take(brain) * np.exp(device.bias * coil) + film.normal(0, noise, len(brain))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -11,8 +12,11 @@ from highdicom import Volume
 from numpy.typing import NDArray
 
 PLACES = ("periventricular", "juxtacortical", "deep white")
+SHAPE, MM = (80, 96, 80), 2.0  # the grid on which people lie: slices, rows, columns
+CORNER = np.array([-79.0, -76.0, -80.0])  # where its first voxel is: z, y and x, LPS mm
+AXES = [start + MM * np.arange(n) for start, n in zip(CORNER, SHAPE, strict=True)]
 _SHARES = (0.45, 0.25, 0.30)
-_DIAMETERS_MM = ((6.0, 17.0), (5.0, 11.0), (5.0, 14.0))  # of the sphere of the same volume
+_DIAMETERS_MM = ((6.0, 18.0), (6.0, 12.0), (6.0, 15.0))  # of the sphere of the same volume
 _LONGER = ((1.4, 2.3), (1.0, 1.5), (1.0, 1.5))  # the long axis in the others: Dawson's fingers leave the ventricle
 _MOST = 1.26  # a lesion grows to twice its volume and no further
 _POINTS = 4  # a voxel is measured at so many points along each side
@@ -21,42 +25,27 @@ Box: TypeAlias = tuple[slice, slice, slice]
 
 
 @dataclass(frozen=True)
-class Grid:
-    """Where voxels lie: their side, and the centre of the first (z, y, x), LPS mm."""
-
-    shape: tuple[int, int, int]
-    mm: float
-    corner: tuple[float, float, float]
-
-    @property
-    def axes(self) -> list[NDArray]:
-        """The coordinates of slices, rows and columns, mm."""
-        return [start + self.mm * np.arange(n) for start, n in zip(self.corner, self.shape, strict=True)]
-
-    def slices(self, mm: float) -> Slices:
-        """Return the slices of this thickness that cover the grid."""
-        low, fine = np.arange(int(np.ceil(self.shape[0] * self.mm / mm - 1e-6)))[:, None] * mm, self.axes[0]
-        fine = fine - fine[0]
-        shared = np.clip(np.minimum(fine + self.mm, low + mm) - np.maximum(fine, low), 0, None)
-        affine = np.zeros((4, 4))
-        affine[(2, 1, 0, 3), (0, 1, 2, 3)] = mm, self.mm, self.mm, 1.0
-        affine[:3, 3] = self.corner[2], self.corner[1], self.corner[0] + (mm - self.mm) / 2
-        return Slices(self, mm, shared / mm, affine)
-
-
-@dataclass(frozen=True)
 class Slices:
-    """Thick slices: each is the mean of what it covers of the grid."""
+    """Thick slices over the grid: each is the mean of what it covers."""
 
-    grid: Grid
     mm: float
-    share: NDArray  # of each slice (first axis) that a slice of the grid makes up
-    affine: NDArray
+
+    @cached_property
+    def share(self) -> NDArray:
+        """How much of each (first axis) a slice of the grid makes up."""
+        low, fine = np.arange(np.ceil(SHAPE[0] * MM / self.mm - 1e-6))[:, None] * self.mm, np.arange(SHAPE[0]) * MM
+        return np.clip(np.minimum(fine + MM, low + self.mm) - np.maximum(fine, low), 0, None) / self.mm
 
     def cut(self, array: NDArray, of: slice = slice(None)) -> NDArray:
         """Return the slices of what is known on the grid, or on some slices of it."""
-        same = self.mm == self.grid.mm and of == slice(None)
-        return array if same else np.einsum("ts,sij->tij", self.share[:, of], array)
+        return array if self.mm == MM and of == slice(None) else np.einsum("ts,sij->tij", self.share[:, of], array)
+
+    def volume(self, array: NDArray) -> Volume:
+        """Return an array of these slices in its place."""
+        affine = np.zeros((4, 4))
+        affine[(2, 1, 0, 3), (0, 1, 2, 3)] = self.mm, MM, MM, 1.0
+        affine[:3, 3] = CORNER[::-1] + np.array([0, 0, (self.mm - MM) / 2])
+        return Volume(array, affine, coordinate_system="PATIENT")
 
 
 @dataclass(frozen=True)
@@ -79,15 +68,18 @@ class Lesion:
         """How far it reaches from its centre at most, at size 1."""
         return 1.3 * float(np.sqrt((self.axes**2).sum(1)).max())
 
-    def fill(self, size: float, grid: Grid) -> tuple[Box, NDArray]:
+    def fill(self, size: float) -> tuple[Box, NDArray]:
         """How much of each voxel it fills, and the box of the grid in which that is, with two voxels around it."""
-        ends = [(self.centre + side * size * self.reach_mm - grid.corner) / grid.mm for side in (-1, 1)]
+        ends = [(self.centre + side * size * self.reach_mm - CORNER) / MM for side in (-1, 1)]
         low, high = np.floor(ends[0]).astype(int) - 2, np.ceil(ends[1]).astype(int) + 3
-        z, y, x = (slice(max(0, a), min(n, b)) for a, b, n in zip(low, high, grid.shape, strict=True))
-        place = np.stack(np.meshgrid(*(a[b] for a, b in zip(grid.axes, (z, y, x), strict=True)), indexing="ij"), -1)
-        filled = (self._depth(place, size) > 0).astype(np.float64)
-        mixed = np.abs(self._depth(place, size)) < 0.3 + 1.8 * grid.mm / np.sqrt((self.axes**2).sum(1)).min() / size
-        part = ((np.arange(_POINTS) + 0.5) / _POINTS - 0.5) * grid.mm
+        z, y, x = (slice(max(0, a), min(n, b)) for a, b, n in zip(low, high, SHAPE, strict=True))
+        place = np.stack(np.meshgrid(*(a[b] for a, b in zip(AXES, (z, y, x), strict=True)), indexing="ij"), -1)
+        depth = self._depth(place, size)
+        filled, mixed = (
+            (depth > 0).astype(np.float64),
+            np.abs(depth) < 0.3 + 1.8 * MM / np.sqrt((self.axes**2).sum(1)).min() / size,
+        )
+        part = ((np.arange(_POINTS) + 0.5) / _POINTS - 0.5) * MM
         points = np.stack(np.meshgrid(part, part, part, indexing="ij"), -1).reshape(-1, 3)
         filled[mixed] = (self._depth(place[mixed][:, None] + points, size) > 0).mean(1)
         return (z, y, x), filled
@@ -168,13 +160,13 @@ def change(now: float, before: float) -> str:
 
 
 def fill_all(
-    lesions: Sequence[Lesion], time: int, grid: Grid, tissues: Callable[[float, Box], NDArray]
+    lesions: Sequence[Lesion], time: int, tissues: Callable[[float, Box], NDArray]
 ) -> list[tuple[int, Lesion, Box, NDArray]]:
     """How much of each voxel the lesions that are there fill: of its tissue, not of the fluid, and each voxel once."""
-    taken, fills = np.zeros(grid.shape), []
+    taken, fills = np.zeros(SHAPE), []
     for number, one in enumerate(lesions, start=1):
         if one.sizes[time]:
-            box, fill = one.fill(one.sizes[time], grid)
+            box, fill = one.fill(one.sizes[time])
             _, gray, white = tissues(0.0, box)
             fill *= np.minimum(white + (0.5 if one.place == "juxtacortical" else 1.0) * gray, 1 - taken[box])
             taken[box] += fill
@@ -183,18 +175,18 @@ def fill_all(
 
 
 def measure(
-    fills: Sequence[tuple[int, Lesion, Box, NDArray]], slices: Slices, before: dict[int, float]
+    fills: Sequence[tuple[int, Lesion, Box, NDArray]], slices: Slices, before: dict[int, float] | None
 ) -> tuple[Volume, list[dict[str, Any]]]:
     """Return the mask of the lesions in these slices, and their facts; ``before``: volumes at the time before."""
-    grid, facts = slices.grid, []
-    labels = np.zeros((len(slices.share), *grid.shape[1:]), np.uint8)
+    facts, labels = [], np.zeros((len(slices.share), *SHAPE[1:]), np.uint8)
     for number, one, box, fill in fills:
         share = slices.cut(fill, box[0])
         labels[:, box[1], box[2]][share > 0.5] = number
         voxels = np.argwhere(share > min(0.5, share.max() / 2)) + np.array([0, box[1].start, box[2].start])
         weights = [fill.sum(tuple({0, 1, 2} - {axis})) for axis in range(3)]
-        centre = [float((w * a[b]).sum() / w.sum()) for w, a, b in zip(weights, grid.axes, box, strict=True)]
-        volume = float(fill.sum()) * grid.mm**3
+        centre = [float((w * a[b]).sum() / w.sum()) for w, a, b in zip(weights, AXES, box, strict=True)]
+        volume = float(fill.sum()) * MM**3
+        changed = {} if before is None else {"change": change(volume, before.get(number, 0.0))}
         facts.append(
             {
                 "number": number,
@@ -202,7 +194,7 @@ def measure(
                 "diameter_mm": float((6 * volume / np.pi) ** (1 / 3)),
                 "centre": tuple(centre[::-1]),
                 "box": tuple((int(a), int(b) + 1) for a, b in zip(voxels.min(0), voxels.max(0), strict=True)),
-                "attributes": {"place": one.place, "change": change(volume, before.get(number, 0.0))},
+                "attributes": {"place": one.place, **changed},
             }
         )
-    return Volume(labels, slices.affine, coordinate_system="PATIENT"), facts
+    return slices.volume(labels), facts
