@@ -72,7 +72,8 @@ def grow_chest(
     nodules : int, optional
         How many: 0 for a patient without; drawn from 1 to 3.
     diameters_mm : (float, float)
-        Smallest and largest, of the sphere of the same volume; even over the logarithm.
+        Smallest and largest, of the sphere of the same volume, before a wall cuts it; even over the logarithm;
+        what is not solid begins at 8 mm.
     density, margin, place : str, optional
         One of ``DENSITIES``, ``MARGINS``, ``PLACES`` for all nodules; drawn for each.
 
@@ -83,8 +84,8 @@ def grow_chest(
     truth : highdicom.Volume
         uint8 on that grid: more than half of a voxel of value i is nodule i.
     facts : list of dict
-        Of each nodule: number, volume_mm3, diameter_mm, centre (LPS mm), box (voxel bounds of slice, row and column)
-        and attributes: density, margin, place, attenuation_hu (of the solid, or of the ground glass), core_mm3.
+        Of each nodule: number, volume_mm3, diameter_mm, centre of mass (LPS mm), box (voxel bounds of slice, row and
+        column) and attributes: density, margin, place, attenuation_hu (of the solid, or of the ground glass), core_mm3.
 
     Raises
     ------
@@ -111,7 +112,8 @@ def grow_chest(
 
 def _plan(base: Base, rng: np.random.Generator, count: int, wish: dict[str, Any]) -> tuple[Pose, list[Growth]]:
     """A pose without any lesion of the base in it, and ``count`` nodules that have found their places."""
-    for _ in range(60):
+    misses = 0  # in all: what does not fit is to be said within seconds
+    for _ in range(200):
         pose, grown = Pose.draw(base, rng), list[Growth]()
         inside = pose.coarse(base.lungs) > 0.5
         if inside.mean() < 0.3 or (pose.coarse(base.barred) > 0).any():
@@ -121,11 +123,15 @@ def _plan(base: Base, rng: np.random.Generator, count: int, wish: dict[str, Any]
         depth = ndimage.distance_transform_edt(inside, sampling=COARSE_MM)
         vessel = (hu > WALL_HU) & (depth > 4)
         away = ndimage.distance_transform_edt(~vessel, sampling=COARSE_MM) if vessel.any() else depth
-        for _ in range(8 * count):
-            if len(grown) < count:
-                grown += _settle(rng, lung, depth, away, grown, wish)
+        most = misses + 10
+        while len(grown) < count and misses < most:
+            found = _settle(rng, lung, depth, away, grown, wish)
+            grown += found
+            misses += not found
         if len(grown) == count:
             return pose, grown
+        if misses >= 100:
+            break
     raise ValueError(f"no room for {count} such nodules in the lungs of this CT: ask for fewer or smaller ones")
 
 
@@ -136,12 +142,15 @@ def _settle(
     density = wish["density"] or DENSITIES[rng.choice(3, p=(0.6, 0.2, 0.2))]
     margin = wish["margin"] or MARGINS[rng.choice(2 if density == "ground glass" else 3)]
     place = wish["place"] or PLACES[rng.choice(3)]
-    one = draw_growth(rng, float(np.exp(rng.uniform(*np.log(wish["diameters_mm"])))), density, margin, place)
+    low, high = wish["diameters_mm"]
+    low = low if density == "solid" else min(max(low, 8.0), high)  # a fainter one is not seen when it is smaller
+    one = draw_growth(rng, float(np.exp(rng.uniform(np.log(low), np.log(high)))), density, margin, place)
     half = one.shape.diameter_mm / 2
+    most = min(one.shape.reach_mm, 1.4 * half)  # but for its spicules
     airy = ndimage.gaussian_filter(lung.astype(np.float64), half / 1.5 / np.array(COARSE_MM), truncate=2)
     fits = {
-        "free": (depth > half + 2) & (away > half + 1) & (airy > 0.8),
-        "vessel": (depth > half + 2) & (away > 0.4 * half) & (away < 0.9 * half) & (airy > 0.7),
+        "free": (depth > most + 2) & (away > most + 1.5) & (airy > 0.8),
+        "vessel": (depth > most + 2) & (away > 0.4 * half) & (away < 0.9 * half) & (airy > 0.7),
         "pleura": (depth > 0.3 * half) & (depth < 0.7 * half) & (away > half) & (airy > 0.5),
     }[place]
     for axis, where in enumerate(COARSE):
@@ -194,13 +203,15 @@ class _Study:
         self.hu[box] += seen * ((tissue if one.density == "solid" else TISSUE_HU) - hu)
         self.own[box] *= 1 - seen
         voxels = np.argwhere(inside > min(0.5, inside.max() / 2)) + [b.start for b in box]
-        volume = one.shape.volume_mm3 * kept
+        volume, weight = one.shape.volume_mm3 * kept, inside / inside.sum()
+        places = np.meshgrid(*(axis[side] for axis, side in zip(self.axes, box, strict=True)), indexing="ij")
+        centre = [float(m + (weight * place).sum()) for m, place in zip(middle, places[::-1], strict=True)]
         names = {"density": one.density, "margin": one.margin, "place": one.place}
         return {
             "number": number,
             "volume_mm3": volume,
             "diameter_mm": float((6 * volume / np.pi) ** (1 / 3)),
-            "centre": tuple(float(a + b) for a, b in zip(one.shape.centre, middle, strict=True)),
+            "centre": tuple(centre),
             "box": tuple((int(low), int(high) + 1) for low, high in zip(voxels.min(0), voxels.max(0), strict=True)),
             "attributes": {**names, "attenuation_hu": tissue, "core_mm3": core},
         }
