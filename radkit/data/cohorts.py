@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -102,7 +103,9 @@ class Cohort(Sequence[Study]):
         Returns the folder. It must not exist (DataError), and appears when all is written.
         """
         with new_folder(folder) as part:
-            for study in tqdm(self.studies, desc="Writing", unit="study", disable=not progress):
+            for study in tqdm(
+                self.studies, desc="Writing", unit="study", leave=False, file=sys.stdout, disable=not progress
+            ):
                 study.write(part / f"{study.patient}-{study.time}")
             (part / "sheet.md").write_text(self.sheet, encoding="utf-8")
         return Path(folder)

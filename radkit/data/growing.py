@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -118,8 +119,10 @@ def cohort(
     _refuse_if_too_large(studies, n)
     asked = os.environ.get("OMP_NUM_THREADS", "")  # numpy and scipy compute side by side in threads
     pool = ThreadPoolExecutor(min(os.cpu_count() or 1, int(asked) if asked.isdigit() and asked != "0" else 4))
-    with pool, tqdm(total=n, initial=1, desc="Growing", unit="patient", disable=not progress) as bar:
+    bar = tqdm(desc="Growing", total=n, unit="patient", leave=False, file=sys.stdout, disable=not progress)
+    with pool, bar:
         try:
+            bar.update()
             for more in pool.map(grow, range(1, n)):
                 studies += more
                 bar.update()
