@@ -305,6 +305,7 @@ def test_a_difference_that_may_be_none_is_called_so_and_the_margin_is_asked_apar
     assert "It is not shown" in rk.evaluate.compare(a, b, margin=0.001).verdict
     swapped = rk.evaluate.compare(a, b, higher_is_better=False)
     assert swapped.gain.value == pytest.approx(-found.gain.value) and "B is worse than A by 0.00" in swapped.verdict
+    assert "better than A by 0.00" in rk.evaluate.compare([1, 0, 2, 1], [0, 1, 1, 2], higher_is_better=False).verdict
 
 
 def test_each_patient_counts_once_in_a_mean():

@@ -41,7 +41,7 @@ class Comparison(Tabled):
             said = said if gain.value else f"{one} and {two} do the same (n = {gain.n})"
             said += ": nothing can be said of other patients"
         elif gain.low <= 0 <= gain.high:
-            said += ": the data cannot tell them apart, which does not show that they are equal"
+            said += ", but the data cannot tell them apart, which does not show that they are equal"
         if self.margin is None:
             return said + "."
         shown = "is" if self.gain.low > -self.margin else "is not"
@@ -128,7 +128,7 @@ def compare(
     one, two = (estimate((*head, x), of, patient=patient, **options) for x in (a, b))
 
     def better(*rows: np.ndarray) -> float:
-        return sign * (of(*rows[:-2], rows[-1]) - of(*rows[:-2], rows[-2]))
+        return sign * (of(*rows[:-2], rows[-1]) - of(*rows[:-2], rows[-2])) + 0.0  # never -0.00
 
     gain, drawn = draw((*head, a, b), better, patient=patient, **options)
     if np.isnan(gain.value):
