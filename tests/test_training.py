@@ -27,6 +27,7 @@ RECIPE = replace(
     network={"_target_": "UNet", "out_channels": 1, "channels": [4, 8], "strides": [2], "num_res_units": 0},
     patch=(16, 16, 1),
     batch=2,
+    window=None,
     steps=6,
     validate_every=2,
 )

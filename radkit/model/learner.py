@@ -52,7 +52,8 @@ class Learner:
         self.folder = Path(folder) if folder else None
         self.network, self.inferer = build(recipe.config, "network_def", "inferer")
         torch.nn.init.constant_(list(self.network.parameters())[-1], -4.0)  # lesions are rare: begin by expecting none
-        self._try()
+        for whole in (recipe.patch, recipe.window or recipe.patch):
+            self._try(whole[: recipe.dimensions])
         if device.type == "cuda":  # channels last: the layout that its tensor cores read
             self.network.to(memory_format=torch.channels_last if recipe.dimensions == 2 else torch.channels_last_3d)
         self.network.to(device)
@@ -64,10 +65,10 @@ class Learner:
         self.history, self.best, self.weights = [], {}, {}  # type: list[dict[str, Any]], dict[str, Any], dict[str, Tensor]
         self.picture: list[NDArray] = []
 
-    def _try(self) -> None:
+    def _try(self, size: tuple[int, ...]) -> None:
         """Show the network a patch of nothing: a recipe that does not fit together is found out before the work."""
         cause: Exception | None = None
-        torch, size = optional("torch"), self.recipe.patch[: self.recipe.dimensions]
+        torch = optional("torch")
         try:
             with torch.inference_mode():
                 shape: Any = tuple(self.network.eval()(torch.zeros(1, len(self.recipe.channels), *size)).shape[1:])

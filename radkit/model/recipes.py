@@ -9,7 +9,9 @@ from typing import Any
 from radkit._optional import optional
 from radkit.errors import ModelError
 
-UNET = {"_target_": "UNet", "out_channels": 1, "channels": [16, 32, 64, 128], "strides": [2, 2, 2], "num_res_units": 0}
+# The first stride of 1 keeps the full resolution: lesions are but a few voxels wide.
+LEVELS = {"channels": [8, 16, 32, 64], "strides": [1, 2, 2], "num_res_units": 0, "norm": "BATCH"}
+UNET = {"_target_": "UNet", "out_channels": 1, **LEVELS}
 
 
 @dataclass(frozen=True)
@@ -40,8 +42,8 @@ class Recipe:
         Random MONAI transforms of the keys ``image`` and ``mask``, drawn anew for each patch.
     validate_every, patience : int
         Steps between two validations, and how many without a better Dice end the training early.
-    overlap : float
-        Share by which the sliding windows of a prediction overlap.
+    window : tuple of int, optional
+        What is looked at at once where a whole image is: a patch, or faster something larger. Windows overlap.
     """
 
     task: str
@@ -58,7 +60,7 @@ class Recipe:
     augmentation: tuple[Mapping[str, Any], ...]
     validate_every: int
     patience: int
-    overlap: float
+    window: tuple[int, int, int] | None = None
 
     @property
     def dimensions(self) -> int:
@@ -80,7 +82,7 @@ class Recipe:
     @property
     def config(self) -> dict[str, Any]:
         """The network and the steps of a prediction, as ``configs/inference.json`` of a bundle has them."""
-        size = list(self.patch[: self.dimensions])
+        size = list((self.window or self.patch)[: self.dimensions])
         slices = {"_target_": "SliceInferer", "spatial_dim": 2}
         inferer = slices if self.dimensions == 2 else {"_target_": "SlidingWindowInferer", "mode": "gaussian"}
         back = {"transform": "@preprocessing", "orig_keys": "image", "nearest_interp": False, "to_tensor": True}
@@ -89,7 +91,7 @@ class Recipe:
             {"_target_": "Invertd", "keys": "pred", **back},
             {"_target_": "AsDiscreted", "keys": "pred", "threshold": 0.5},
         ]
-        window = {"roi_size": size, "sw_batch_size": 16, "overlap": self.overlap, "padding_mode": "replicate"}
+        window = {"roi_size": size, "sw_batch_size": 16, "overlap": 0.25, "padding_mode": "replicate"}
         return {
             "network_def": {**self.network, "spatial_dims": self.dimensions, "in_channels": len(self.channels)},
             "preprocessing": self.preprocessing(),
@@ -134,31 +136,32 @@ def choose(recipe: str | Recipe, changes: Mapping[str, Any]) -> Recipe:
         recipe = RECIPES[recipe]
     if wrong := [name for name in changes if name not in recipe.to_dict()]:
         raise ModelError(f"A recipe has no {', '.join(wrong)}. It has {', '.join(recipe.to_dict())}.")
-    return replace(recipe, **changes)
+    larger = {"window": None} if "patch" in changes else {}  # it belonged to the other patch
+    return replace(recipe, **{**larger, **changes})
 
 
 RECIPES = {
     "brain-lesions": Recipe(
         task="Lesions of the white matter of the brain in T1, T2 and FLAIR",
         channels=("t1", "t2", "flair"),
-        network={**UNET, "norm": "BATCH"},
+        network=UNET,
         scaling={"_target_": "NormalizeIntensityd", "channel_wise": True},
         spacing_mm=(2.0, 2.0, -1.0),
-        patch=(80, 96, 1),
+        patch=(48, 48, 1),
         batch=16,
-        steps=700,
+        steps=500,
         learning_rate=4e-3,
-        with_lesion=0.5,
+        with_lesion=0.6,
         loss={"_target_": "DiceCELoss", "sigmoid": True, "batch": True},
         augmentation=({"_target_": "RandFlipd", "keys": ["image", "mask"], "prob": 0.5, "spatial_axis": 0},),
         validate_every=100,
         patience=5,
-        overlap=0.25,
+        window=(80, 96, 1),
     ),
     "chest-nodules": Recipe(
         task="Nodules of the lung in CT",
         channels=("ct",),
-        network={**UNET, "norm": "BATCH"},
+        network=UNET,
         scaling={
             "_target_": "ScaleIntensityRanged",
             "a_min": -1000.0,
@@ -179,6 +182,6 @@ RECIPES = {
         ),
         validate_every=100,
         patience=5,
-        overlap=0.25,
+        window=(64, 64, 40),
     ),
 }
