@@ -83,7 +83,7 @@ print(f"voxels called right, a blank page:      {rk.evaluate.interval(nothing):.
 # measures how small nodules are.**
 #
 # Better is **Dice**: twice the overlap, divided by the two volumes together; 1 is the same outline, 0 is no overlap. Behind each
-# figure you see its 95 % confidence interval: between these bounds it might well lie, had other patients come. *Predict: which mean
+# figure stands its 95 % confidence interval: how far it may be off because these patients came, and not others. *Predict: which mean
 # Dice would you accept, and would you know from it how many patients were missed?*
 
 # %%
@@ -94,7 +94,7 @@ overlap
 overlap.plot()
 
 # %% [markdown]
-# Few patients lie near the mean. There are those where the outline fits, and those at 0, and at 0 lie two kinds: a nodule without
+# How many patients lie near the mean? There are those where the outline fits, and those at 0, and at 0 lie two kinds: a nodule without
 # any mark (✕), and a mark where there is no nodule (▲). And a patient with three nodules, one of them outlined well and two not
 # seen, has a Dice that looks like a poor outline. **Ask for the worst cases before you ask for the mean:**
 
@@ -116,7 +116,7 @@ print(f"MONAI: {theirs.item():.4f}   radkit: {overlap.cases[best].dice:.4f}")
 # %% [markdown]
 # ## 2 · Lesions, not voxels
 #
-# A large nodule has a hundred times the voxels of a small one, so it decides the Dice. Your report counts nodules. A finding
+# A nodule of 25 mm has seventy times the volume of one of 6 mm, so it decides the Dice. Your report counts nodules. A finding
 # *hits* a nodule here if the two share at least a tenth of the voxels that they cover together (an intersection over union of 0.1:
 # lenient on purpose, for a mark only has to point). *Predict the sensitivity below 8 mm, and from 12 mm on.*
 
@@ -125,8 +125,9 @@ lesions = rk.evaluate.detection(truth, said, patient=who)
 lesions.by("size", threshold=0.5, edges_mm=(8, 12))
 
 # %% [markdown]
-# `n` counts patients, not nodules: two nodules of one patient share scanner, noise and anatomy, so they are less than two
-# witnesses. The intervals are drawn by patient, therefore. *Predict the same by density; think of the line from the makers.*
+# Why patients? Two nodules of one patient share scanner, noise and anatomy: they are less than two witnesses. So the intervals are
+# drawn by patient. (With fewer than some twenty even these promise too much.) *Predict the same by density; think of what the
+# makers wrote.*
 
 # %%
 kind = [cohort[one.scan].lesions[one.number - 1].attributes["density"] for one in lesions.lesions]
@@ -136,17 +137,15 @@ for density in ("solid", "part-solid", "ground glass"):
     print(f"{density:<13} {sum(one.score >= 0.5 for one in of):>2} of {len(of):>2} found: {share}")
 
 # %% [markdown]
-# A program is good at what it was taught. Subsolid nodules grow slowly and are often adenocarcinomas: to miss them is no
-# detail. Here is the largest nodule of all that got no mark; the colour is the truth, the program saw nothing. **Would you have
-# seen it?** Scroll; the keys 1 to 9 change the window.
+# A program is good at what it was taught. Subsolid nodules that persist often turn out to be adenocarcinoma, slow as they grow: to
+# miss them is no detail. Here is the largest nodule that no finding hit; the colour is the truth. **Would you have seen it?**
+# Scroll; the keys 1 to 9 change the window.
 
 # %%
 lost = lesions.missed(threshold=0.5).rows[0]
 study = cohort[lost.scan]
 it = study.lesions[lost.number - 1]
-title = (
-    f"{study.patient}, missed: {it.attributes['density']}, {it.diameter_mm:.0f} mm · grown in: {study.made_from[:55]}"
-)
+title = f"{study.patient} missed: {it.attributes['density']}, {it.diameter_mm:.0f} mm · {study.made_from.split('.')[0]}"
 rk.view.show(study.images["ct"], study.truth, title=title, preset="lung", at=it.centre, zoom=1.5, opacity=0.25)
 
 # %% [markdown]
@@ -157,7 +156,7 @@ rk.view.show(study.images["ct"], study.truth, title=title, preset="lung", at=it.
 lesions.plot()
 
 # %% [markdown]
-# What gets no mark at any threshold, no threshold will find. Note the unit: false alarms *per block of 10 cm*. A whole chest holds
+# Where it runs flat, more false alarms buy no more nodules. Note the unit: false alarms *per block of 10 cm*. A whole chest holds
 # several of those.
 #
 # ## 3 · Which threshold?
@@ -196,18 +195,18 @@ for name, at in points.items():
 
 # %%
 figure, axis = plt.subplots(figsize=(12, 4.6), layout="constrained")
-shift = np.random.default_rng(0).uniform(-0.25, 0.25, len(ill))
-for row, marker, colour in ((0, "o", "#0072B2"), (1, "X", "#D55E00")):
-    x, y = zip(
-        *((min(max(s, 0.01), 0.9999), i + d) for s, i, d in zip(score, ill, shift, strict=True) if i == row),
-        strict=True,
-    )
-    axis.plot(x, y, marker, color=colour, markersize=11, alpha=0.7)
-for height, (name, at) in zip((1.9, 2.2, 1.6), points.items(), strict=True):
-    axis.axvline(at.threshold, color="black", linestyle="--", ymax=0.75)
-    axis.text(at.threshold, height, f"{name} ", ha="right")
-axis.set(xscale="logit", xlim=(0.009, 0.9999), ylim=(-0.5, 2.6), yticks=(0, 1), xlabel="score (the ends are stretched)")
-axis.set_yticklabels(["no nodule", "nodule"])
+up = np.random.default_rng(0).uniform(-0.25, 0.25, len(ill)) + ill
+for has, look, colour in ((False, "o", "#0072B2"), (True, "X", "#D55E00")):
+    of = np.array(ill) == has
+    axis.plot(np.clip(score, 0.01, 0.999)[of], up[of], look, color=colour, ms=11, alpha=0.7, clip_on=False)
+for height, (name, at) in zip((2.1, 2.5, 1.7), points.items(), strict=True):
+    axis.plot([at.threshold] * 2, [-0.5, height], "k--")
+    axis.text(at.threshold, height, f"{name} ", ha="right", va="center")
+ticks = (0.01, 0.1, 0.5, 0.9, 0.99, 0.999)
+axis.set(xscale="logit", xlim=(0.01, 0.999), ylim=(-0.5, 2.8), xlabel="score (the scale is stretched at its ends)")
+axis.set_xticks(ticks, [*map(str, ticks[:-1]), "above"])
+axis.set_yticks((0, 1), ("no nodule", "nodule"))
+axis.minorticks_off()
 plt.show()
 
 # %% [markdown]
@@ -228,8 +227,8 @@ print(
 # %% [markdown]
 # ## 4 · Prevalence moves the PPV
 #
-# The screening threshold goes live. A general practice nearby wants it too, for young adults with a cough: perhaps two in a hundred
-# have a nodule. Sensitivity and specificity may stay. *Predict: of ten people who are called there, how many have a nodule?*
+# The screening threshold goes live. The trauma surgeons want it too, for the CTs of young people after accidents: perhaps two in
+# a hundred have such a nodule. Sensitivity and specificity may stay. *Predict: of ten people who are called there, how many have a nodule?*
 
 # %%
 print(screening.predictive_values(0.02).words)
@@ -266,8 +265,8 @@ promise.plot()
 
 # %% [markdown]
 # On the dotted line, promises come true. **ECE** is the mean distance from it. The sentence beside it says what a perfect program
-# could show by chance: with few patients a program looks badly calibrated that is not. Ours has a reason as well. The network was
-# taught voxels, and the highest of half a million is no probability of a *patient*. Write "score" on the screen, not "%".
+# could show by chance: with few patients a good one can look bad. There is a reason for doubt as well: the network was taught
+# voxels, and the highest of more than half a million is no probability of a *patient*. Write "score" on the screen, not "%".
 #
 # ## 6 · For whom does it work?
 
@@ -283,7 +282,7 @@ table
 # chance. So name the groups before, and ask for as many patients as they need.
 #
 # Next year the department will get scanner C: slices of 5 mm, and we would like a quarter of the dose. Grown patients can be imaged
-# twice. *Predict: what happens to the Dice of the same twenty patients?*
+# twice. *Predict: what happens to the Dice of the same patients, the first twenty, on C?*
 
 # %%
 again = rk.data.cohort("chest-nodules", 20, scanner="C", dose=0.25, progress=False, **knobs)
@@ -291,12 +290,12 @@ sick = [i for i in range(20) if ill[i]]
 seen = [ask(again[i].images["ct"]) for i in sick]
 marks = [p.with_array((p.array >= 0.5).astype(np.uint8)) for p in seen]
 there = rk.evaluate.segmentation([again[i].truth for i in sick], marks)
-names = ("A or B", "C, low dose")
+names = ("now", "scanner C")
 rk.evaluate.compare(overlap.values()[sick], there.values(), names=names).plot()
 
 # %% [markdown]
-# Read the sentence above the picture, with its interval, and then decide: would you let the program move to the new scanner without
-# a test *there*?
+# Read the sentence above the picture, with its interval. A dozen patients with nodules can show a disaster, and overlook a loss that
+# matters. Would you let the program move to the new scanner without a larger test *there*?
 #
 # ## 7 · When should it keep silent?
 #
@@ -336,10 +335,10 @@ fewer.plot()
 
 # %% [markdown]
 # Each interval alone also holds what makes a patient hard for *both*. A and B read the same patients, so ask of each patient
-# what B changed, and give **that** an interval: it says more, and may be clear where the two overlap. (The other way round it is
-# safe: where two intervals do not touch, there is a difference.)
+# what B changed, and give **that** an interval: it says more, and may be clear where the two overlap. (Where two intervals do not
+# touch, there usually is a difference.)
 #
-# So B is better? It may only have become quieter. The mean of two looks is rarely as high as the higher one, and whoever calls less
+# So B is better? It may only have become quieter. A mean lowers every peak that the two looks do not share, and whoever calls less
 # has fewer false alarms: A could do that too, at a higher threshold. So we ask what does not depend on it, and compare A at a
 # threshold where it has no more false alarms than B:
 
@@ -356,9 +355,9 @@ print(f"B from 0.50 on: sensitivity {b.sensitivity}, {b.fp_per_scan} false alarm
 #
 # ## 9 · The half page for Thursday
 #
-# `rk.evaluate.report` puts results on a page, and with them the questions of CLAIM, the checklist for studies of AI in imaging. What
-# nobody has answered stays openly blank: the reader sees what you do not know. **The three sentences are yours. Write them, and run
-# both cells again.**
+# The first table below is the half page. `rk.evaluate.report` puts behind it the results and the questions of CLAIM, the checklist
+# for studies of AI in imaging. What nobody has answered stays openly blank: the reader sees what you do not know. **The three
+# sentences are yours. Write them, and run both cells again.**
 
 # %%
 consequence = ""  # What should the department do, and what not yet?
@@ -366,14 +365,17 @@ limits = ""  # Why might it be otherwise in our own patients?
 failures = ""  # What does it miss, and is there a pattern?
 
 # %%
-study = {
-    "model": f"{bundle.metadata['name']}, version {bundle.metadata['version']}",
-    "patients": f"{patients}, grown by code",
-}
-answers = {"consequence": consequence, "limits": limits, "failures": failures}
-answers |= {"truth": "Exact: the nodules were drawn by code.", "external": "No data from elsewhere were used."}
-answers |= {"threshold": screening.chosen + "; chosen on these same patients", "funding": "Nobody paid."}
-rk.evaluate.report("A nodule finder for our department?", lesions, screening, fewer, study=study, answers=answers)
+page = {"we asked": "Does it find what we must not miss, and what does it cost us?"}
+page["program"] = f"{bundle.metadata['name']}, version {bundle.metadata['version']}; made for solid nodules"
+page["tested on"] = f"{patients} patients, {sum(ill)} with nodules, grown by code into one chest that taught it nothing"
+page["as first reader it finds"] = f"{screening.tp} of {sum(ill)}: sensitivity {screening.sensitivity}"
+page["and spares"] = f"{screening.tn} of {screening.tn + screening.fp} without: specificity {screening.specificity}"
+page |= {"what it misses": failures, "what may differ here": limits, "we propose": consequence}
+answers = {"consequence": consequence, "limits": limits, "failures": failures, "question": page["we asked"]}
+answers |= {"truth": "Exact: the nodules were drawn by code.", "external": "Not tried.", "funding": "Nobody paid."}
+answers |= {"model": page["program"], "split": "The chest that these were grown from taught the network nothing."}
+page = {key: line or "left blank" for key, line in page.items()}
+rk.evaluate.report("A nodule finder for us?", lesions, screening, table, fewer, study=page, answers=answers)
 
 # %% [markdown]
 # What no interval on this page covers: all forty patients come from **one** anatomy, their nodules from one piece of code, and none
