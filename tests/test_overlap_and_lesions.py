@@ -177,14 +177,6 @@ def test_one_huge_finding_hits_nothing_unless_a_voxel_is_enough():
     assert rk.evaluate.detection(truth[0], huge, spacing=SPACING, iou=0).at().sensitivity.value == 1
 
 
-def test_centres_may_match_instead_of_voxels():
-    truth, _ = scans()
-    beside = np.roll(truth[0] == 1, 4, axis=2) * 1
-    assert rk.evaluate.detection(truth[0], beside, spacing=SPACING).at().sensitivity.value == 0
-    near = rk.evaluate.detection(truth[0], beside, spacing=SPACING, distance_mm=2.5)
-    assert near.at().sensitivity.value == 0.5 and near.at().fp_per_scan.value == 0
-
-
 def test_parts_of_a_mask_without_labels_are_lesions_and_take_their_score_from_an_image():
     truth, p = scans()
     plain = [(mask > 0).astype(np.uint8) for mask in truth]

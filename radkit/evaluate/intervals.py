@@ -19,7 +19,6 @@ class Interval:
     """A figure with its confidence interval, and the ``n`` patients that it rests on.
 
     ``low`` and ``high`` are nan where no interval can be had: one patient, or the same figure in every draw.
-    ``f"{figure:.3f}"`` prints three decimals.
     """
 
     value: float
@@ -56,7 +55,7 @@ def interval(
     patient : sequence, optional
         To whom each row belongs. Without it each row is a patient of its own.
     level, n, seed : float, int, int
-        0.95 for a 95 % interval; how many times the patients are drawn; the same seed gives the same interval.
+        0.95 for a 95 % interval; how often the patients are drawn; the same seed gives the same interval.
 
     Raises
     ------
@@ -65,10 +64,9 @@ def interval(
 
     Notes
     -----
-    BCa (Efron, J Am Stat Assoc 1987;82:171-185) by ``scipy.stats.bootstrap``: for AUC, and for Dice with misses in it,
-    it covers the truth more often than the percentile interval, which stands in where BCa is not defined. Below some 20
-    patients both promise too much. A share of hits (the mean of values of 0 and 1) that has one row a patient, or is
-    0 or 1, gets Wilson's interval over the patients: of 20 hits in 20 the bootstrap would say "1.00 to 1.00".
+    BCa (Efron, J Am Stat Assoc 1987;82:171) by ``scipy.stats.bootstrap``; percentiles where BCa is not defined. Below
+    some 20 patients both promise too much. A share of hits (the mean of values of 0 and 1) that has one row a patient,
+    or is 0 or 1, gets Wilson's interval: of 20 hits in 20 the bootstrap would say "1.00 to 1.00".
     """
     found, _ = draw(values, statistic, patient=patient, level=level, n=n, seed=seed)
     if found.n < 2:
@@ -85,9 +83,8 @@ def estimate(values: Any, statistic: Statistic = np.mean, **options: Any) -> Int
 
 
 def draw(
-    values: Any, statistic: Statistic = np.mean, *, patient: Sequence | None = None,
-    level: float = 0.95, n: int = 2000, seed: int = 0,
-) -> tuple[Interval, np.ndarray]:  # fmt: skip
+    values: Any, statistic: Statistic, *, patient: Any = None, level: float = 0.95, n: int = 2000, seed: int = 0
+) -> tuple[Interval, np.ndarray]:
     """`estimate`, and the figure in each draw of the patients (nan where it was not defined)."""
     from scipy.stats import binomtest, bootstrap
 
@@ -103,22 +100,33 @@ def draw(
     if statistic is np.mean and np.isin(arrays[0], (0, 1)).all() and (len(owner) == people or value in (0, 1)):
         low, high = binomtest(round(value * people), people).proportion_ci(level, method="wilson")
         return Interval(value, float(low), float(high), people, level), drawn
-    rows = [np.flatnonzero(owner == i) for i in range(people)]
-
-    def again(chosen: np.ndarray) -> float:
-        of = chosen if people == len(owner) else np.concatenate([rows[i] for i in chosen])
-        return float(statistic(*(array[of] for array in arrays)))
-
     options = {"n_resamples": n, "confidence_level": level, "random_state": np.random.default_rng(seed)}
     with warnings.catch_warnings(), np.errstate(all="ignore"):  # of draws without the figure, which are looked at below
         warnings.simplefilter("ignore")
-        result = bootstrap((np.arange(people),), again, vectorized=False, method="BCa", **options)
+        result = bootstrap((np.arange(people),), _redrawn(statistic, arrays, owner), method="BCa", batch=100, **options)
         (low, high), drawn = result.confidence_interval, result.bootstrap_distribution
         if not np.isfinite([low, high]).all():
             low, high = np.nanquantile(drawn, [(1 - level) / 2, (1 + level) / 2])
         if not np.nanmax(drawn) > np.nanmin(drawn):
             low = high = np.nan  # alike in every draw: the bootstrap cannot say how far it may be off
     return Interval(value, float(low), float(high), people, level), drawn
+
+
+def _redrawn(statistic: Statistic, arrays: list[np.ndarray], owner: np.ndarray) -> Statistic:
+    """The statistic as a function of the numbers of the patients drawn; of a mean, of many draws at once."""
+    size = np.bincount(owner)
+    if statistic is np.mean and arrays[0].ndim == 1:
+        total = np.bincount(owner, arrays[0])
+        return lambda chosen, axis: total[chosen].sum(axis) / size[chosen].sum(axis)
+    rows = np.argsort(owner, kind="stable")
+    start = np.cumsum(size) - size
+
+    def figure(chosen: np.ndarray) -> float:
+        sizes = size[chosen]
+        of = rows[np.repeat(start[chosen] + sizes - np.cumsum(sizes), sizes) + np.arange(sizes.sum())]
+        return float(statistic(*(array[of] for array in arrays)))
+
+    return figure
 
 
 def _check(arrays: list[np.ndarray]) -> None:

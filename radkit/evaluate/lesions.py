@@ -11,9 +11,9 @@ import numpy as np
 
 from ..errors import EvaluationError
 from .figures import BLUE, drawing, whisker
-from .grids import read_pairs
 from .intervals import Interval, estimate
-from .tables import Table, Tabled
+from .overlap import read_pairs
+from .tables import Table, Tabled, subgroups
 
 RATES = (1 / 8, 1 / 4, 1 / 2, 1, 2, 4, 8)  # false positives per scan
 
@@ -44,12 +44,12 @@ class Detection(Tabled):
     lesions: tuple[Lesion, ...]
     patients: tuple
     false_alarms: tuple[np.ndarray, ...]
-    rule: str
+    iou: float
 
     @cached_property
     def curve(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """FROC: the thresholds from high to low, false positives per scan, sensitivity."""
-        return self._froc(np.arange(len(self.patients)))
+        return self._froc(range(len(self.patients)))
 
     @cached_property
     def mean_sensitivity(self) -> Interval:
@@ -69,26 +69,26 @@ class Detection(Tabled):
         """Threshold and sensitivity at 1/8 to 8 false positives per scan."""
         rows = [(f"{rate:g}", *self.at(fp_per_scan=rate)) for rate in RATES]
         columns = ("allowed a scan", "threshold", "sensitivity", "false positives a scan")
-        notes = [
-            f"Mean at these rates, between points interpolated: {self.mean_sensitivity}. n counts patients.",
-            self.rule,
-        ]
+        mean = f"Mean at these rates, between points interpolated: {self.mean_sensitivity}. n counts patients."
+        notes = [mean, f"A hit is an IoU of at least {self.iou:g}."]
         return Table(f"{len(self.lesions)} lesions in {len(self.patients)} scans", columns, rows, notes)
 
-    def by(self, groups: Sequence = "size", *, threshold: float = 0, edges_mm: Sequence[float] = (6, 10)) -> Table:
+    def by(self, groups: Any = "size", *, threshold: float = 0, edges_mm: Sequence[float] = (6, 10)) -> Table:
         """Sensitivity by "size", in classes of diameter parted at ``edges_mm``; or by group, one name a scan."""
-        names = [f"below {edges_mm[0]:g} mm", *(f"from {edge:g} mm" for edge in edges_mm)]
-        of = [names[np.digitize(lesion.diameter_mm, edges_mm)] for lesion in self.lesions]
-        if not isinstance(groups, str):
-            if len(groups) != len(self.patients):
-                raise EvaluationError(f"{len(self.patients)} groups were expected, one a scan; {len(groups)} came.")
-            names, of = sorted(set(groups), key=str), [groups[lesion.scan] for lesion in self.lesions]
-        rows = []
-        for name in names:
-            among = [lesion for lesion, group in zip(self.lesions, of, strict=True) if group == name]
+        size, order = (
+            isinstance(groups, str),
+            [f"below {edges_mm[0]:g} mm", *(f"from {edge:g} mm" for edge in edges_mm)],
+        )
+        if size:
+            groups = [order[np.digitize(lesion.diameter_mm, edges_mm)] for lesion in self.lesions]
+
+        def found(of: list[int]) -> tuple[str, Interval]:
+            among = [lesion for i, lesion in enumerate(self.lesions) if (i if size else lesion.scan) in of]
             hits = sum(lesion.score >= threshold for lesion in among)
-            rows.append((name, f"{hits} of {len(among)}", _found(among, threshold)))
-        return Table("Sensitivity", ("", "found", "sensitivity"), rows, ["n counts patients."])
+            return f"{hits} of {len(among)}", _found(among, threshold)
+
+        count, note = len(self.lesions if size else self.patients), "n counts patients."
+        return subgroups(groups, count, ("found", "sensitivity"), found, note, order=order if size else None)
 
     def missed(self, *, threshold: float = 0) -> Table:
         """The lesions without a finding at the threshold, the largest first."""
@@ -111,7 +111,7 @@ class Detection(Tabled):
             axes.set(xlabel="false positives per scan", ylabel="lesions found", xlim=(0.1, 10), ylim=(0, 1.02))
         return figure
 
-    def _froc(self, scans: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _froc(self, scans: Sequence[int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         # MONAI's compute_froc_curve_data leaves out the lowest threshold, and is slow for 2,000 draws.
         times = np.bincount(scans, minlength=len(self.patients))[[x.scan for x in self.lesions]]
         hits = np.repeat([x.score for x in self.lesions], times)
@@ -123,7 +123,7 @@ class Detection(Tabled):
 
 def detection(
     truths: Any, predictions: Any, *, score: Sequence | None = None, patient: Sequence | None = None,
-    spacing: Any = None, threshold: float = 0.1, iou: float = 0.1, distance_mm: float | None = None,
+    spacing: Any = None, threshold: float = 0.1, iou: float = 0.1,
 ) -> Detection:  # fmt: skip
     """Match findings to lesions, scan by scan.
 
@@ -141,8 +141,6 @@ def detection(
         To whom each scan belongs (else each is a patient of its own); the spacing of arrays in mm, axis by axis.
     iou : float
         A finding hits each lesion with which it shares a voxel, and this much (intersection over union) at least.
-    distance_mm : float, optional
-        Instead of that: it hits each lesion whose centre of mass is at most this far from its own.
 
     Raises
     ------
@@ -152,7 +150,7 @@ def detection(
     Notes
     -----
     A finding that hits no lesion is a false positive; a second one on the same lesion is neither that nor a second
-    hit. FROC and mean sensitivity as in LUNA16 (Setio et al., Med Image Anal 2017;42:1-13); an IoU of 0.1, so that one
+    hit. FROC and mean sensitivity as in LUNA16 (Setio et al., Med Image Anal 2017;42:1); an IoU of 0.1, so that one
     huge finding does not hit everything, as in nnDetection (Baumgartner et al., MICCAI 2021).
     """
     pairs = list(read_pairs(truths, predictions, spacing, patient))
@@ -166,19 +164,16 @@ def detection(
         if values.shape != truth.shape or not 0 <= values.min() <= values.max() <= 1:
             raise EvaluationError(f"Scores from 0 to 1 on the grid of the truth were expected in scan {scan + 1}.")
         name, lesion, size, centre, _ = _parts(truth, by_label[0], truth)
-        _, finding, sizes, centres, scores = _parts(mask, by_label[1], values)
+        _, finding, sizes, _, scores = _parts(mask, by_label[1], values)
         shared, both = np.zeros((len(sizes), len(size)), int), (finding > 0) & (lesion > 0)
         np.add.at(shared, (finding[both] - 1, lesion[both] - 1), 1)
         hit = (shared > 0) & (shared >= iou * (sizes[:, None] + size - shared))
-        if distance_mm is not None:
-            hit = np.linalg.norm((centres[:, None] - centre) * mm, axis=-1) <= distance_mm
-        diameter, voxel = (6 / np.pi * size * np.prod(mm)) ** (1 / 3), centre.round().astype(int).tolist()
+        diameter = (6 / np.pi * size * np.prod(mm)) ** (1 / 3)
         best = np.where(hit, scores[:, None], -np.inf).max(axis=0, initial=-np.inf)
-        facts = zip(name.tolist(), diameter.tolist(), map(tuple, voxel), best.tolist(), strict=True)
+        facts = zip(name.tolist(), diameter.tolist(), map(tuple, centre.tolist()), best.tolist(), strict=True)
         lesions += [Lesion(who, scan, *row) for row in facts]
         alarms.append(scores[~hit.any(axis=1)])
-    rule = f"an IoU of at least {iou:g}" if distance_mm is None else f"centres at most {distance_mm:g} mm apart"
-    return Detection(tuple(lesions), tuple(pair[0] for pair in pairs), tuple(alarms), f"A hit is {rule}.")
+    return Detection(tuple(lesions), tuple(pair[0] for pair in pairs), tuple(alarms), iou)
 
 
 def _found(lesions: Sequence[Lesion], threshold: float) -> Interval:
@@ -186,7 +181,7 @@ def _found(lesions: Sequence[Lesion], threshold: float) -> Interval:
 
 
 def _parts(mask: np.ndarray, by_label: bool, values: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Names of the parts, their image (1, 2, ... in order of the names), sizes, centres in voxels, highest values."""
+    """Names of the parts, their image (1, 2, ... in order of the names), sizes, central voxels, highest values."""
     from scipy.ndimage import label
 
     labels = mask.clip(0) if by_label else label(mask > 0, np.ones((3,) * mask.ndim))[0]
@@ -196,4 +191,4 @@ def _parts(mask: np.ndarray, by_label: bool, values: np.ndarray) -> tuple[np.nda
     image[at] = part + 1
     np.maximum.at(highest, part, values[at])
     centre = np.stack([np.bincount(part, axis, len(names)) / size for axis in at], axis=-1)
-    return names, image, size, centre, highest
+    return names, image, size, centre.round().astype(int), highest

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -12,9 +12,8 @@ import numpy as np
 from .._optional import optional
 from ..errors import EvaluationError
 from .figures import BLUE, GREY, RED, drawing
-from .grids import read_pairs
 from .intervals import Interval, estimate
-from .tables import Table, Tabled
+from .tables import Table, Tabled, subgroups
 
 NAMES = {"dice": "Dice", "nsd": "NSD", "hd95_mm": "HD95, mm", "error_ml": "volume error, ml"}
 STATES = {
@@ -60,8 +59,7 @@ class Segmentation(Tabled):
         for key, name in NAMES.items():
             known = sorted((x for x in self.values(key) if x == x), key=abs, reverse=key in ("dice", "nsd"))
             if known:
-                middle, count = np.median(known), f"{len(known)} of {len(self.cases)}"
-                rows.append((name, self.mean(key), middle, known[-1], count))
+                rows.append((name, self.mean(key), np.median(known), known[-1], f"{len(known)} of {len(self.cases)}"))
         for state, meaning in STATES.items():
             people = [str(case.patient) for case in self.cases if case.state == state]
             if people:
@@ -74,15 +72,11 @@ class Segmentation(Tabled):
         columns = ("patient", "found", "Dice", "NSD", "HD95, mm", "truth, ml", "error, ml")
         return Table(f"The worst {len(cases)} of {len(self.cases)} cases", columns, cases)
 
-    def by(self, groups: Sequence) -> Table:
-        """The means in each group; ``groups`` holds one name a case, such as its scanner."""
-        if len(groups) != len(self.cases):
-            raise EvaluationError(f"{len(self.cases)} groups were expected, one a case; {len(groups)} came.")
-        of = {name: [i for i, group in enumerate(groups) if group == name] for name in sorted(set(groups), key=str)}
+    def by(self, groups: Any) -> Table:
+        """The means in each group; ``groups`` names that of each case, or is a dict: ``{"scanner": [...], ...}``."""
         keys = ("dice", "nsd", "hd95_mm")
-        rows = [(name, len(among), *(self.mean(key, among) for key in keys)) for name, among in of.items()]
-        note = "A small group has a wide interval: two that overlap do not show that the groups are alike."
-        return Table("Segmentation by group", ("group", "cases", *(NAMES[key] for key in keys)), rows, [note])
+        columns = ("cases", *(NAMES[key] for key in keys))
+        return subgroups(groups, len(self.cases), columns, lambda of: [len(of), *(self.mean(key, of) for key in keys)])
 
     def plot(self) -> Any:
         """Every case as a dot, from the lowest Dice up, with the mean across; the worst three are named."""
@@ -127,9 +121,9 @@ def segmentation(
 
     Notes
     -----
-    By MONAI: Dice (Dice, Ecology 1945;26:297-302); HD95, the larger of the two 95th percentiles of the distances from
+    By MONAI: Dice (Dice, Ecology 1945;26:297); HD95, the larger of the two 95th percentiles of the distances from
     one surface to the other; NSD (Nikolov et al., J Med Internet Res 2021;23:e26151). A surface is the voxels that
-    have a neighbour outside. An empty truth, an empty prediction or both follow the rules that the table states.
+    have a neighbour outside. What an empty mask gives, the table states.
     """
     pairs = read_pairs(truth, prediction, spacing, patient)
     return Segmentation(tuple(_case(tolerance_mm, *pair) for pair in pairs), tolerance_mm)
@@ -156,3 +150,35 @@ def _case(tolerance_mm: float, patient: Any, truth: np.ndarray, found: np.ndarra
                 nsd = metrics.compute_surface_dice(x, y, [tolerance_mm], **how).item()
                 hd95 = metrics.compute_hausdorff_distance(x, y, percentile=95, **how).item()
     return Case(patient, state, dice, nsd, hd95, float(truth.sum() * ml), (int(found.sum()) - int(truth.sum())) * ml)
+
+
+def read_pairs(truth: Any, prediction: Any, spacing: Any, patient: Sequence | None) -> Iterator[tuple]:
+    """Patient, truth, prediction and spacing (mm, or None) of each pair; what is not on one grid is refused."""
+    sides = [[x] if hasattr(x, "array") or getattr(x, "ndim", 4) <= 3 else list(x) for x in (truth, prediction)]
+    people = range(1, len(sides[0]) + 1) if patient is None else list(patient)
+    counts = [len(sides[0]), len(sides[1]), len(people)]
+    if min(counts) == 0 or len(set(counts)) > 1:
+        raise EvaluationError("Each truth needs one prediction and one patient; {}, {} and {} came.".format(*counts))
+    for number, (who, one, other) in enumerate(zip(people, *sides, strict=True), 1):
+        yield who, *_pair(one, other, spacing, f"pair {number}")
+
+
+def _pair(truth: Any, prediction: Any, spacing: Any, name: str) -> tuple[np.ndarray, np.ndarray, Any]:
+    volumes = [mask for mask in (truth, prediction) if hasattr(mask, "array")]
+    a, b = (np.asarray(getattr(mask, "array", mask)) for mask in (truth, prediction))
+    grids: list[Any] = [a.shape, b.shape]
+    if a.shape == b.shape and len(volumes) == 2 and not np.allclose(truth.affine, prediction.affine, atol=1e-3):
+        grids = [np.round(volume.affine, 3).tolist() for volume in volumes]
+    if grids[0] != grids[1]:
+        raise EvaluationError(
+            f"Truth and prediction of {name} are not on one grid: the truth has {grids[0]}, the prediction {grids[1]}. "
+            "Resample the prediction to the truth's grid (a mask by the nearest neighbour)."
+        )
+    if a.ndim not in (2, 3) or not a.size:
+        raise EvaluationError(f"(slice, row, column) or (row, column) was expected in {name}; {a.shape} came.")
+    if any(x.dtype.kind not in "biuf" or not np.isfinite(x).all() for x in (a, b)):
+        raise EvaluationError(f"There is nan, infinity or what is no number in {name}: neither inside nor outside.")
+    mm = volumes[0].spacing if volumes else spacing
+    if mm is not None and (len(mm) != a.ndim or not all(0 < side < np.inf for side in mm)):
+        raise EvaluationError(f"A spacing above 0 mm for each of {a.ndim} axes was expected in {name}; {mm} came.")
+    return a, b, None if mm is None else tuple(map(float, mm))

@@ -1,11 +1,13 @@
-"""One table for every result: plain text in a terminal, large print in a notebook."""
+"""One table for every result, plain text in a terminal and large print in a notebook; one way to part it by groups."""
 
 from __future__ import annotations
 
 import html
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
+
+from ..errors import EvaluationError
 
 STYLE = """<style>.radkit-result, .radkit-result table {font: 16px/1.4 system-ui} .radkit-result p {max-width: 52em}
 .radkit-result :is(caption, th, td) {text-align: left !important; padding: 4px 16px 4px 4px}
@@ -32,6 +34,11 @@ class Table(NamedTuple):
     rows: Sequence[Sequence[object]]
     notes: Sequence[str] = ()
 
+    @property
+    def table(self) -> Table:
+        """Itself, so that a report takes a table as it takes a result."""
+        return self
+
     def __repr__(self) -> str:
         lines = [list(self.columns), *([cell(x) for x in row] for row in self.rows)]
         widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
@@ -49,3 +56,18 @@ class Table(NamedTuple):
 def cell(x: object) -> str:
     """A number with two decimals, nan and infinity as a dash, the rest as it prints itself."""
     return (f"{x:.2f}" if math.isfinite(x) else "–") if isinstance(x, float) else str(x)
+
+
+def subgroups(
+    groups: Any, count: int, columns: Sequence[str], figures: Callable[[list[int]], Sequence[object]], *notes: str,
+    order: Sequence[str] | None = None,
+) -> Table:  # fmt: skip
+    """One row a group with the ``figures`` of its cases; ``groups`` names that of each case, or is a dict of such."""
+    rows = []
+    for kind, names in (groups if isinstance(groups, Mapping) else {"": groups}).items():
+        if len(names) != count:
+            raise EvaluationError(f"{count} groups were expected, one for each; {len(names)} came.")
+        for group in order or sorted(set(names), key=str):
+            rows.append((f"{kind} {group}".strip(), *figures([i for i in range(count) if names[i] == group])))
+    warning = "Compare groups by the interval of their difference, not by whether two intervals overlap."
+    return Table("Subgroups", ("group", *columns), rows, [*notes, warning])
