@@ -201,7 +201,7 @@ for has, look, colour in ((False, "o", "#0072B2"), (True, "X", "#D55E00")):
     axis.plot(np.clip(score, 0.01, 0.999)[of], up[of], look, color=colour, ms=11, alpha=0.7, clip_on=False)
 for height, (name, at) in zip((2.1, 2.5, 1.7), points.items(), strict=True):
     axis.plot([at.threshold] * 2, [-0.5, height], "k--")
-    axis.text(at.threshold, height, f"{name} ", ha="right", va="center")
+    axis.text(at.threshold, height, f"{name} ", ha="right", va="center", backgroundcolor="w")
 ticks = (0.01, 0.1, 0.5, 0.9, 0.99, 0.999)
 axis.set(xscale="logit", xlim=(0.01, 0.999), ylim=(-0.5, 2.8), xlabel="score (the scale is stretched at its ends)")
 axis.set_xticks(ticks, [*map(str, ticks[:-1]), "above"])
@@ -239,14 +239,20 @@ screening.plot(prevalence=0.02)
 # the slider: where would *you* still use it?
 
 # %%
-from ipywidgets import FloatLogSlider, interact
+from ipywidgets import HTML, FloatLogSlider, Image, VBox
+
+slider = FloatLogSlider(0.02, min=-3, max=-0.3, readout_format=".3f", description="have it")
+words, picture = HTML(), Image(width=900)
 
 
-@interact(prevalence=FloatLogSlider(0.02, min=-3, max=-0.3, readout_format=".3f", continuous_update=False))
-def called_where(prevalence):
-    print(screening.predictive_values(prevalence).words)
-    return screening.plot(prevalence)
+def move(_=None):
+    words.value = screening.predictive_values(slider.value).words
+    picture.value = screening.plot(slider.value)._repr_png_()
 
+
+slider.observe(move, "value")
+move()
+VBox([slider, words, picture])
 
 # %% [markdown]
 # The PPV of a study is that of its prevalence, here six in ten. **Never carry it into another clinic.**
