@@ -182,7 +182,8 @@ def measure(
     for number, one, box, fill in fills:
         share = slices.cut(fill, box[0])
         labels[:, box[1], box[2]][share > 0.5] = number
-        voxels = np.argwhere(share > min(0.5, share.max() / 2)) + np.array([0, box[1].start, box[2].start])
+        seen = share > (0.5 if share.max() > 0.5 else share.max() / 2)  # as in the mask, if it is there at all
+        voxels = np.argwhere(seen) + np.array([0, box[1].start, box[2].start])
         weights = [fill.sum(tuple({0, 1, 2} - {axis})) for axis in range(3)]
         centre = [float((w * a[b]).sum() / w.sum()) for w, a, b in zip(weights, AXES, box, strict=True)]
         volume = float(fill.sum()) * MM**3

@@ -202,7 +202,8 @@ class _Study:
             seen, core = seen + (1 - glass) * self._cover(one.core, box)[1], one.core.volume_mm3 * kept
         self.hu[box] += seen * ((tissue if one.density == "solid" else TISSUE_HU) - hu)
         self.own[box] *= 1 - seen
-        voxels = np.argwhere(inside > min(0.5, inside.max() / 2)) + [b.start for b in box]
+        shown = inside > (0.5 if inside.max() > 0.5 else inside.max() / 2)  # as in the truth, if it is there at all
+        voxels = np.argwhere(shown) + [b.start for b in box]
         volume, weight = one.shape.volume_mm3 * kept, inside / inside.sum()
         places = np.meshgrid(*(axis[side] for axis, side in zip(self.axes, box, strict=True)), indexing="ij")
         centre = [float(m + (weight * place).sum()) for m, place in zip(middle, places[::-1], strict=True)]

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ from radkit.data.cohorts import Cohort
 from radkit.errors import DataError
 
 KNOBS = {"scanner": ("A", "B"), "prevalence": 0.3, "women": 0.25, "shortcut": 0.9, "label_noise": 1.0}
-SMALL = ("chest-ct-lung1", "chest-ct-lung2")  # the quickest to read
+LUNG = ["chest-ct-lung1"]  # the quickest to read
 DIGEST = f"""
 import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})
 import radkit as rk, test_cohort
@@ -33,9 +34,7 @@ print(test_cohort.digest(rk.data.cohort("brain-lesions", 3, 7, progress=False, *
 
 @pytest.fixture(scope="module")
 def brains():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("OMP_NUM_THREADS", "3")
-        return rk.data.cohort("brain-lesions", 20, 7, progress=False, **KNOBS)
+    return rk.data.cohort("brain-lesions", 20, 7, progress=False, **KNOBS)
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +44,7 @@ def over_time():
 
 @pytest.fixture(scope="module")
 def chests():
-    return rk.data.cohort("chest-nodules", 3, 5, anatomies=SMALL, shortcut=1.0, progress=False)
+    return rk.data.cohort("chest-nodules", 2, 5, anatomies=LUNG, shortcut=1.0, progress=False)
 
 
 def digest(studies):
@@ -56,9 +55,9 @@ def digest(studies):
     return content.hexdigest()
 
 
-def test_a_patient_is_the_same_in_a_cohort_of_any_size_on_any_processor_and_in_one_thread(brains):
+def test_a_patient_is_the_same_in_a_cohort_of_any_size_on_any_processor(brains):
     features = " ".join(np.show_config(mode="dicts")["SIMD Extensions"].get("found", []))
-    environment = {**os.environ, "NPY_DISABLE_CPU_FEATURES": features, "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "NPY_DISABLE_CPU_FEATURES": features}
     said = subprocess.run([sys.executable, "-c", DIGEST], env=environment, capture_output=True, text=True)
     assert said.stdout.strip() == digest(brains[:3]), said.stderr
 
@@ -86,10 +85,10 @@ def test_truth_and_lesions_tell_the_same(brains, chests, over_time):
         assert {lesion.number for lesion in study.lesions} == set(np.unique(study.truth.array)) - {0}
         boxes = ndimage.find_objects(study.truth.array)
         for lesion in study.lesions:
-            box = boxes[lesion.number - 1]
-            assert all(low <= side.start < side.stop <= high for side, (low, high) in zip(box, lesion.box, strict=True))
+            assert boxes[lesion.number - 1] == tuple(slice(*ends) for ends in lesion.box)
             voxels = study.truth.array == lesion.number
-            assert voxels.sum() * study.truth.voxel_volume == pytest.approx(lesion.volume_mm3, rel=0.35, abs=60)
+            near = {"rel": 0.12} if lesion.diameter_mm > 10 else {"rel": 0.35, "abs": 60}
+            assert voxels.sum() * study.truth.voxel_volume == pytest.approx(lesion.volume_mm3, **near)
             middle = study.truth.map_indices_to_reference(np.argwhere(voxels).mean(0, keepdims=True))[0]
             assert np.linalg.norm(middle - lesion.centre) < 4
 
@@ -97,7 +96,7 @@ def test_truth_and_lesions_tell_the_same(brains, chests, over_time):
 def test_the_shortcut_sends_lesions_south_and_its_marker_lies_on_no_lesion(brains, chests):
     south = brains.where(site="South")
     assert sum(study.has_lesion for study in south) >= 5 and len(brains.where(site="North", has_lesion=True)) <= 1
-    clean = rk.data.cohort("chest-nodules", 3, 5, anatomies=SMALL, progress=False)
+    clean = rk.data.cohort("chest-nodules", 2, 5, anatomies=LUNG, progress=False)
     for marked, plain in zip(chests, clean, strict=True):
         assert marked.marked and not plain.marked and marked.site == "South"
         changed = marked.images["ct"].array != plain.images["ct"].array
@@ -106,10 +105,7 @@ def test_the_shortcut_sends_lesions_south_and_its_marker_lies_on_no_lesion(brain
 
 
 def test_all_are_grown_from_the_anatomies_that_are_asked_for(chests):
-    one = rk.data.cohort("chest-nodules", 2, 5, anatomies=["chest-ct"], shortcut=1.0, progress=False)
-    assert {study.anatomy for study in one} == {"chest-ct"} != {study.anatomy for study in chests}
-    assert [study.age for study in one] == [study.age for study in chests[:2]]
-    assert "anatomies=('chest-ct',)" in one.sheet
+    assert {study.anatomy for study in chests} == {*LUNG} and "anatomies=('chest-ct-lung1',)" in chests.sheet
 
 
 def test_who_reads_draws_by_habit_and_never_quite_the_same(brains):
@@ -138,14 +134,15 @@ def test_small_lesions_are_overlooked_more_often_than_large_ones():
     assert large >= 58 and 10 < small < 50
 
 
-def test_a_split_never_parts_a_patient_nor_an_anatomy(brains, over_time, chests):
+def test_a_split_never_parts_a_patient_nor_an_anatomy(brains, over_time):
     for seed in range(5):
         learn, held = brains.split(0.25, seed=seed)
         assert len(held) == 5 and sorted(s.patient for s in [*learn, *held]) == [s.patient for s in brains]
         assert 1 <= len(held.where(has_lesion=True)) <= 2
     learn, held = over_time.split()
     assert {s.patient for s in learn}.isdisjoint(s.patient for s in held) and len(learn) == len(held) == 2
-    learn, held = chests.split(0.3, by="anatomy")
+    several = [replace(s, anatomy=f"brain-{s.age}") for s in brains]
+    learn, held = replace(brains, studies=tuple(several)).split(0.3, by="anatomy")
     assert learn and held and {s.anatomy for s in learn}.isdisjoint(s.anatomy for s in held)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -112,22 +111,11 @@ def cohort(
             _BODIES[source.folder] = _body(source, phantom)
     bodies = [(_BODIES[source.folder], source) for source in sources]
 
-    def grow(number: int) -> list[Study]:
-        return _patient(phantom, name, [seed, crc32(name.encode())], number, knobs, bodies)
-
-    studies = grow(0)
-    _refuse_if_too_large(studies, n)
-    asked = os.environ.get("OMP_NUM_THREADS", "")  # numpy and scipy compute side by side in threads
-    pool = ThreadPoolExecutor(min(os.cpu_count() or 1, int(asked) if asked.isdigit() and asked != "0" else 4))
-    bar = tqdm(desc="Growing", total=n, unit="patient", leave=False, file=sys.stdout, disable=not progress)
-    with pool, bar:
-        try:
-            bar.update()
-            for more in pool.map(grow, range(1, n)):
-                studies += more
-                bar.update()
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)  # an interrupt does not wait for the others
+    key, studies = [seed, crc32(name.encode())], list[Study]()
+    for number in tqdm(range(n), "Growing", unit="patient", leave=False, file=sys.stdout, disable=not progress):
+        studies += _patient(phantom, name, key, number, knobs, bodies)
+        if number == 0:
+            _refuse_if_too_large(studies, n)
     return Cohort(name, seed, knobs, tuple(studies))
 
 
