@@ -301,7 +301,8 @@ rk.evaluate.compare(overlap.values()[sick], there.values(), names=names).plot()
 
 # %% [markdown]
 # Read the sentence above the picture, with its interval. A dozen patients with nodules can show a disaster, and overlook a loss that
-# matters. Would you let the program move to the new scanner without a larger test *there*?
+# matters. And what you expected may be wrong either way: two of the three CTs that this network learnt from had slices of 5 mm. Would
+# you let the program move to the new scanner without a larger test *there*?
 #
 # ## 7 · When should it keep silent?
 #
