@@ -23,13 +23,12 @@ SHARES = (0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5)  # of the cases that go to a
 
 @dataclass(frozen=True, repr=False)
 class Calibration(Tabled):
-    """The reliability curve: what was promised and what came true in each bin, with the cases in it.
+    """The reliability curve: what was promised and what came true in each bin of equal width, with the cases in it.
 
-    ``ece``: expected calibration error, the mean of the gaps weighted by cases (Guo, ICML 2017), of equal-width bins
-    unless ``adaptive`` (then of equally many cases). A gap is never negative, so ECE is too high with few cases, and a
-    plain bootstrap doubles that: the interval here is the basic one (mirrored at the value), and it begins at 0 where
-    ``chance`` (95 of 100 perfectly calibrated models with these scores stay below it) is not exceeded.
-    ``brier``: the mean squared gap of single cases (Brier 1950; 0 is perfect).
+    ``ece``: expected calibration error, the mean of the gaps weighted by cases (Guo, ICML 2017). A gap is never
+    negative, so ECE is too high with few cases, and a plain bootstrap doubles that: the interval here is the basic one
+    (mirrored at the value), and it begins at 0 where ``chance`` (95 of 100 perfectly calibrated models with these
+    scores stay below it) is not exceeded. ``brier``: the mean squared gap of single cases (Brier 1950; 0 is perfect).
     """
 
     promised: tuple[float, ...]
@@ -38,51 +37,42 @@ class Calibration(Tabled):
     ece: Interval
     brier: Interval
     chance: float
-    adaptive: bool
 
     @property
-    def table(self) -> Table:  # type: ignore[override]
+    def table(self) -> Table:
         """One row a bin that holds cases."""
-        kind = "equally many cases" if self.adaptive else "equal width"
         verdict = "more than chance gives" if self.ece.value > self.chance else "no more than chance can give"
-        notes = [
-            f"ECE {self.ece} in bins of {kind}: {verdict} (a perfect model: up to {self.chance:.2f}).",
-            f"Brier score {self.brier}.",
-        ]
-        rows = zip(self.promised, self.observed, self.cases, strict=True)
-        return Table("Calibration", ("promised", "came true", "cases"), list(rows), notes)
+        notes = [f"ECE {self.ece}: {verdict} (a perfect model: up to {self.chance:.2f}).", f"Brier score {self.brier}."]
+        rows = list(zip(self.promised, self.observed, self.cases, strict=True))
+        return Table("Calibration", ("promised", "came true", "cases"), rows, notes)
 
     def plot(self) -> Any:
         """Draw what came true against what was promised; the dot grows with the cases in its bin."""
         word = (
-            "Promised is what comes true"
-            if self.ece.value <= self.chance
-            else "What is promised is not what comes true"
+            "What is promised is not what comes true" if self.ece.value > self.chance else "Promised is what comes true"
         )
         with drawing(f"{word}: ECE {self.ece.value:.2f}", size=(8.5, 8)) as (figure, axes):
             axes.plot([0, 1], [0, 1], ":", color=GREY, linewidth=2)
             axes.annotate("perfect", (1, 1), (0, 12), textcoords="offset points", color=GREY, ha="center")
             low, high = ([getattr(o, end) for o in self.observed] for end in ("low", "high"))
             axes.vlines(self.promised, low, high, color=BLUE, alpha=0.5, linewidth=3)
-            size = 60 + 700 * np.sqrt(np.array(self.cases) / max(self.cases)) / 2
+            size = 60 + 350 * np.sqrt(np.array(self.cases) / max(self.cases))
             axes.scatter(self.promised, [o.value for o in self.observed], s=size, color=BLUE, zorder=3)
             axes.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), aspect="equal")
             axes.set(xlabel="promised: mean score in the bin", ylabel="came true: share with disease")
         return figure
 
 
-def calibrate(truth: np.ndarray, score: np.ndarray, patient: Any, bins: int, adaptive: bool) -> Calibration:
+def calibrate(truth: np.ndarray, score: np.ndarray, patient: Any, bins: int) -> Calibration:
     """Return the `Calibration` of scores from 0 to 1."""
     if score.min() < 0 or score.max() > 1:
         raise EvaluationError(
             f"Calibration asks whether a score of 0.8 means 80 %, so scores go from 0 to 1; these go from "
-            f"{score.min():.3g} to {score.max():.3g}. Logits become probabilities by 1 / (1 + exp(-score)); a score "
-            "that is no probability has no calibration, but AUC and thresholds all the same."
+            f"{score.min():.3g} to {score.max():.3g}. Logits become probabilities by 1 / (1 + exp(-score))."
         )
     if not 1 <= bins <= 1000:
         raise EvaluationError(f"From 1 to 1000 bins can be made, and {bins} came; 10 is usual.")
-    edges = np.unique(np.quantile(score, np.linspace(0, 1, bins + 1))) if adaptive else np.linspace(0, 1, bins + 1)
-    number = np.clip(np.searchsorted(edges, score, side="right") - 1, 0, max(len(edges) - 2, 0))
+    number = np.minimum((score * bins).astype(int), bins - 1)
     full = np.unique(number)
 
     def error(number: np.ndarray, truth: np.ndarray, score: np.ndarray) -> float:
@@ -97,7 +87,7 @@ def calibrate(truth: np.ndarray, score: np.ndarray, patient: Any, bins: int, ada
     observed = tuple(estimate(truth[number == i].astype(float), patient=patient[number == i]) for i in full)
     promised = tuple(float(score[number == i].mean()) for i in full)
     brier = estimate((score - truth) ** 2, patient=patient)
-    return Calibration(promised, observed, tuple(np.bincount(number)[full].tolist()), ece, brier, chance, adaptive)
+    return Calibration(promised, observed, tuple(np.bincount(number)[full].tolist()), ece, brier, chance)
 
 
 @dataclass(frozen=True, repr=False)
@@ -111,12 +101,10 @@ class Abstention(Tabled):
     missed: tuple[int, ...]
 
     @property
-    def table(self) -> Table:  # type: ignore[override]
+    def table(self) -> Table:
         """One row a share."""
-        rows = [
-            (f"{referred:.0%}", *rest)
-            for referred, *rest in zip(self.referred, self.sensitivity, self.specificity, self.missed, strict=True)
-        ]
+        shares = [f"{share:.0%}" for share in self.referred]
+        rows = list(zip(shares, self.sensitivity, self.specificity, self.missed, strict=True))
         columns = ("referred to a human", "sensitivity of the rest", "specificity of the rest", "missed in the rest")
         return Table(f"Abstention, positive from {self.threshold:.3g}", columns, rows)
 
@@ -132,17 +120,18 @@ class Abstention(Tabled):
 
 def abstain(cases: Classification, threshold: float, uncertainty: Any) -> Abstention:
     """Return the `Abstention` of cases at a threshold, the least certain cases referred first."""
-    hits, n = (cases.score >= threshold) == cases.truth, len(cases.truth)
+    called, n = cases.score >= threshold, len(cases.truth)
     if uncertainty is None:
         sure, gap = np.zeros(n), np.abs(cases.score - threshold)
-        for of in (cases.score >= threshold, cases.score < threshold):
+        for of in (called, ~called):
             sure[of] = rankdata(gap[of]) / max(of.sum(), 1)
     elif np.shape(sure := -np.asarray(uncertainty, float)) != (n,) or np.isnan(sure).any():
-        raise EvaluationError(
-            f"One uncertainty a case is needed, none of them nan; {np.shape(sure)} came for {n} cases."
-        )
-    order = np.argsort(-sure, kind="stable")
-    kept = [order[: n - round(share * n)] for share in SHARES]
-    ill, well = ([k[cases.truth[k] == kind] for k in kept] for kind in (True, False))
-    found, cleared = (tuple(estimate(hits[k] * 1.0, patient=cases.patient[k]) for k in side) for side in (ill, well))
-    return Abstention(threshold, SHARES, found, cleared, tuple(int((~hits[k]).sum()) for k in ill))
+        raise EvaluationError(f"One uncertainty a case is needed, no nan; {np.shape(sure)} came for {n} cases.")
+    order, found, cleared, missed = np.argsort(-sure, kind="stable"), [], [], []
+    for share in SHARES:
+        kept = order[: n - round(share * n)]
+        ill, well = kept[cases.truth[kept]], kept[~cases.truth[kept]]
+        found.append(estimate(called[ill], patient=cases.patient[ill]))
+        cleared.append(estimate(~called[well], patient=cases.patient[well]))
+        missed.append(int((~called[ill]).sum()))
+    return Abstention(threshold, SHARES, tuple(found), tuple(cleared), tuple(missed))

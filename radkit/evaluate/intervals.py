@@ -90,10 +90,10 @@ def draw(
 
     several = isinstance(values, tuple) and len(values) and np.ndim(values[0])
     arrays = [np.asarray(array) for array in (values if several else (values,))]
-    names = range(len(arrays[0])) if patient is None else patient
+    names = list(range(len(arrays[0])) if patient is None else patient)
     number = {name: i for i, name in enumerate(dict.fromkeys(names))}
-    owner, people = np.array([number[name] for name in names], int), len(number)
-    _check([*arrays, owner])
+    *arrays, owner = aligned(*arrays, np.array([number[name] for name in names], int))
+    people = len(number)
     value, drawn = float(statistic(*arrays)) if people else np.nan, np.full(n, np.nan)
     if people < 2 or np.isnan(value):
         return Interval(value, np.nan, np.nan, people, level), drawn
@@ -129,13 +129,15 @@ def _redrawn(statistic: Statistic, arrays: list[np.ndarray], owner: np.ndarray) 
     return figure
 
 
-def _check(arrays: list[np.ndarray]) -> None:
-    lengths = [len(array) for array in arrays]
-    if len(set(lengths)) > 1:
-        raise EvaluationError(f"Arrays of one length are needed, one row a case; the lengths that came are {lengths}.")
-    missing = sum(int(np.isnan(array).sum()) for array in arrays if array.dtype.kind == "f")
-    if missing:
+def aligned(*rows: Any) -> list[np.ndarray]:
+    """Arrays of what came, refused unless of one length and without nan."""
+    arrays = [np.asarray(row) for row in rows]
+    shapes = [array.shape for array in arrays]
+    if len({shape[:1] for shape in shapes}) > 1 or () in shapes:
+        raise EvaluationError(f"Arrays of one length are needed, one row a case; the shapes that came are {shapes}.")
+    if missing := sum(x is None or x != x for array in arrays for x in array.ravel().tolist()):
         raise EvaluationError(
-            f"{missing} of {lengths[0]} values are missing (nan). A case without a figure is often a missed one: "
+            f"{missing} of {len(arrays[0])} values are missing (nan). A case without a figure is often a missed one: "
             "count those apart and say so, then give the rest."
         )
+    return arrays

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -24,15 +24,15 @@ class OperatingPoint(Tabled):
     specificity: Interval
     ppv: Interval
     npv: Interval
-    f1: Interval
     tp: int
     fp: int
     fn: int
     tn: int
+    patients: int
     chosen: str = ""  # by what rule, in words
 
     @property
-    def table(self) -> Table:  # type: ignore[override]
+    def table(self) -> Table:
         """The figures, each with its interval, and what was counted for it."""
         tp, fp, fn, tn = self.tp, self.fp, self.fn, self.tn
         rows = [
@@ -40,12 +40,9 @@ class OperatingPoint(Tabled):
             ("specificity: without and not called", self.specificity, f"{tn} of {tn + fp}"),
             ("PPV: called and with disease", self.ppv, f"{tp} of {tp + fp}"),
             ("NPV: not called and without", self.npv, f"{tn} of {tn + fn}"),
-            ("F1", self.f1, ""),
         ]
-        ill = (tp + fn) / (tp + fp + fn + tn)
-        notes = [
-            f"PPV, NPV and F1 hold where {100 * ill:.3g} % have the disease, as here; elsewhere ask .predictive_values."
-        ]
+        ill = 100 * (tp + fn) / (tp + fp + fn + tn)
+        notes = [f"PPV and NPV hold where {ill:.3g} % have the disease, as here; elsewhere ask .predictive_values."]
         if self.chosen:
             notes.append(f"Chosen on these cases, which flatters them: check it on others. The rule: {self.chosen}.")
         title = f"Positive from a score of {self.threshold:.3g}" if self.threshold < np.inf else "Nobody is called"
@@ -61,8 +58,8 @@ class OperatingPoint(Tabled):
         ends = [(getattr(self.sensitivity, end), getattr(self.specificity, end)) for end in ("value", "low", "high")]
         ppv = (_bayes(found, 1 - cleared, prevalence) for found, cleared in ends)
         npv = (_bayes(cleared, 1 - found, 1 - prevalence) for found, cleared in ends)
-        both = [Interval(value, low, high, self.f1.n) for value, low, high in (ppv, npv)]
-        return PredictiveValues(prevalence, both[0], both[1], *ends[0])
+        both = [Interval(value, low, high, self.patients) for value, low, high in (ppv, npv)]
+        return PredictiveValues(both[0], both[1], _in_people(prevalence, *ends[0]))
 
     def plot(self, prevalence: float | None = None) -> Any:
         """Draw PPV and NPV against prevalence, with their bounds; ``prevalence`` is marked."""
@@ -72,11 +69,10 @@ class OperatingPoint(Tabled):
             band(axes, at, [c.ppv for c in curves], "PPV", BLUE, "-")
             band(axes, at, [c.npv for c in curves], "NPV", GREEN, "--")
             if prevalence is not None:
-                here = self.predictive_values(prevalence)
+                ppv, npv = (x.value for x in self.predictive_values(prevalence)[:2])
                 axes.axvline(prevalence, color=GREY, linewidth=2)
-                axes.plot([prevalence], [here.ppv.value], "o", color=BLUE, markersize=14)
-                ppv, npv = 100 * here.ppv.value, 100 * here.npv.value
-                words = f"{100 * prevalence:.3g} % have it:\nPPV {ppv:.3g} %, NPV {npv:.3g} %"
+                axes.plot([prevalence], [ppv], "o", color=BLUE, markersize=14)
+                words = f"{100 * prevalence:.3g} % have it:\nPPV {100 * ppv:.3g} %, NPV {100 * npv:.3g} %"
                 axes.text(prevalence * 1.1, 0.5, words, color=GREY)
             axes.set(xscale="log", ylim=(0, 1.03), xlabel="people with the disease", ylabel="share that is right")
             axes.set_xticks([0.001, 0.01, 0.1, 0.5], ["1 in 1,000", "1 in 100", "1 in 10", "1 in 2"])
@@ -85,35 +81,12 @@ class OperatingPoint(Tabled):
         return figure
 
 
-@dataclass(frozen=True, repr=False)
-class PredictiveValues(Tabled):
+class PredictiveValues(NamedTuple):
     """PPV and NPV at a prevalence, and in ``words`` the same in people, which is easier to hear."""
 
-    prevalence: float
     ppv: Interval
     npv: Interval
-    sensitivity: float
-    specificity: float
-
-    @property
-    def table(self) -> Table:  # type: ignore[override]
-        """Both values and the words."""
-        rows = [("PPV", self.ppv), ("NPV", self.npv)]
-        return Table(f"Where {100 * self.prevalence:.3g} % have the disease", ("", "value"), rows, [self.words])
-
-    @property
-    def words(self) -> str:
-        """Natural frequencies, as Gigerenzer and Hoffrage (Psychol Rev 1995;102:684) taught doctors to say them."""
-        if np.isnan(self.sensitivity + self.specificity):
-            return "Of one of the two, with disease or without, there was no case: this cannot be said in people."
-        people = next((p for p in (1000, 10_000, 100_000) if p * self.prevalence >= 10), 1_000_000)
-        ill = round(people * self.prevalence)
-        found, alarms = round(ill * self.sensitivity), round((people - ill) * (1 - self.specificity))
-        return (
-            f"Of {people:,} people {ill:,} have the disease: {found:,} of them called, {ill - found:,} missed. "
-            f"Of the {people - ill:,} others {alarms:,} called needlessly. So {found:,} of the {found + alarms:,} "
-            f"people called have it, and {ill - found:,} of the {people - found - alarms:,} not called."
-        )
+    words: str
 
 
 def band(axes: Any, x: Any, y: Sequence[Interval], name: str, colour: str, style: str) -> None:
@@ -121,9 +94,8 @@ def band(axes: Any, x: Any, y: Sequence[Interval], name: str, colour: str, style
     value, low, high = (np.array([getattr(one, end) for one in y]) for end in ("value", "low", "high"))
     axes.plot(x, value, style, color=colour)
     axes.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
-    axes.annotate(
-        name, (x[-1], value[-1]), (10, 0), textcoords="offset points", color=colour, va="center", weight="bold"
-    )
+    look = {"textcoords": "offset points", "color": colour, "va": "center", "weight": "bold"}
+    axes.annotate(name, (x[-1], value[-1]), (10, 0), **look)
 
 
 def share(value: float, name: str) -> float:
@@ -138,3 +110,17 @@ def _bayes(hit: float, alarm: float, prior: float) -> float:
     """P(disease | called), of P(called | disease), P(called | none) and P(disease)."""
     called = hit * prior + alarm * (1 - prior)
     return hit * prior / called if called else np.nan
+
+
+def _in_people(prevalence: float, sensitivity: float, specificity: float) -> str:
+    """Natural frequencies, as Gigerenzer and Hoffrage (Psychol Rev 1995;102:684) taught doctors to say them."""
+    if np.isnan(sensitivity + specificity):
+        return "Of one of the two, with disease or without, there was no case: this cannot be said in people."
+    people = next((p for p in (1000, 10_000, 100_000) if p * prevalence >= 10), 1_000_000)
+    ill = round(people * prevalence)
+    found, alarms = round(ill * sensitivity), round((people - ill) * (1 - specificity))
+    return (
+        f"Of {people:,} people {ill:,} have the disease: {found:,} of them called, {ill - found:,} missed. "
+        f"Of the {people - ill:,} others {alarms:,} called needlessly. So {found:,} of the {found + alarms:,} "
+        f"people called have it, and {ill - found:,} of the {people - found - alarms:,} not called."
+    )

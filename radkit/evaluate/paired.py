@@ -10,7 +10,7 @@ import numpy as np
 
 from ..errors import EvaluationError
 from .figures import BLUE, GREY, RED, drawing, whisker
-from .intervals import Interval, Statistic, draw, estimate
+from .intervals import Interval, Statistic, aligned, draw, estimate
 from .tables import Table, Tabled
 
 
@@ -27,8 +27,8 @@ class Comparison(Tabled):
     gain: Interval
     gains: np.ndarray
     p: float
-    test: str
     margin: float | None
+    claim = "comparison"
 
     @property
     def verdict(self) -> str:
@@ -41,7 +41,7 @@ class Comparison(Tabled):
             said = said if gain.value else f"{one} and {two} do the same (n = {gain.n})"
             said += ": nothing can be said of other patients"
         elif gain.low <= 0 <= gain.high:
-            said += ", but the data cannot tell them apart, which does not show that they are equal"
+            said += ": the data cannot tell them apart, which does not show that they are equal"
         if self.margin is None:
             return said + "."
         shown = "is" if self.gain.low > -self.margin else "is not"
@@ -50,11 +50,12 @@ class Comparison(Tabled):
     @property
     def table(self) -> Table:
         """Each alone, the difference, the test, and the verdict."""
-        (one, two), won, lost = self.names, int((self.gains > 0).sum()), int((self.gains < 0).sum())
+        (one, two), p = self.names, "p < 0.001" if self.p < 0.001 else f"p = {self.p:.3f}"
         rows: list[Any] = [(f"{one} alone", self.a), (f"{two} alone", self.b), (f"{two} better by", self.gain)]
-        counts = f"{won}, {len(self.gains) - won - lost}, {lost} patients" if len(self.gains) else "–"
-        p = "p < 0.001" if self.p < 0.001 else f"p = {self.p:.3f}"
-        rows += [(f"{two} wins, ties, loses", counts), (self.test, p)]
+        if len(self.gains):
+            won, tied, lost = (int((np.sign(self.gains) == way).sum()) for way in (1, 0, -1))
+            rows.append((f"{two} wins, ties, loses", f"{won}, {tied}, {lost} patients"))
+        rows.append(("paired permutation test" if len(self.gains) else "bootstrap test", p))
         note = "Judge by the difference: the interval of each alone also holds what makes a patient hard for both."
         if self.a.low <= self.b.high and self.b.low <= self.a.high and (self.gain.low > 0 or self.gain.high < 0):
             note += " Here those overlap, and the difference is clear all the same."
@@ -63,17 +64,16 @@ class Comparison(Tabled):
     def plot(self) -> Any:
         """Left each model alone; right the difference in each patient, the worst first, and its mean with interval."""
         two, gains = self.names[1], np.sort(self.gains)
+        looks = {"better": (1, "^", BLUE), "equal": (0, "o", GREY), "worse": (-1, "v", RED)}
         with drawing(self.verdict, size=(12, 6.5), ncols=2, width_ratios=(1, 2)) as (figure, (left, right)):
             whisker(left, 0, self.a, fmt="s", color=RED)
             whisker(left, 1, self.b, fmt="o", color=BLUE)
             left.set_xticks((0, 1), self.names)
             left.set(xlim=(-0.6, 1.6), title="each alone")
-            for which, at, marker, colour in (
-                ("better", gains > 0, "^", BLUE), ("equal", gains == 0, "o", GREY), ("worse", gains < 0, "v", RED)
-            ):  # fmt: skip
-                if at.any():
-                    label = f"{two} {which}: {at.sum()}"
-                    right.plot(np.flatnonzero(at) + 1, gains[at], marker, color=colour, label=label)
+            for which, (way, marker, colour) in looks.items():
+                at = np.flatnonzero(np.sign(gains) == way)
+                if at.size:
+                    right.plot(at + 1, gains[at], marker, color=colour, label=f"{two} {which}: {at.size}")
             whisker(right, 1.1 * len(gains) + 2, self.gain, fmt="D", color="black", label="difference, with interval")
             right.axhline(0, color=GREY, lw=2)
             if self.margin is not None:
@@ -111,36 +111,36 @@ def compare(
 
     Notes
     -----
-    The interval is the bootstrap's, of the difference. For means p is of the paired permutation test
-    (``scipy.stats.permutation_test``), which asks of the mean as the interval does, and not of ranks as Wilcoxon's;
-    for another statistic it is the share of draws beyond 0, doubled. B is non-inferior where the lower end of the
-    interval lies above -margin (CONSORT extension, Piaggio et al., JAMA 2012;308:2594-2604).
+    The interval is the bootstrap's, of the difference. For means p is of the paired permutation test, which asks of the
+    mean as the interval does, and not of ranks as Wilcoxon's; for another statistic it is the share of draws beyond 0,
+    doubled. B is non-inferior where the lower end of the interval lies above -margin (CONSORT extension, Piaggio et
+    al., JAMA 2012;308:2594).
     """
     from scipy.stats import permutation_test
 
-    of: Any = np.mean if statistic == "mean" else auc if statistic == "auc" else statistic
+    of: Any = {"mean": np.mean, "auc": auc}.get(statistic, statistic) if isinstance(statistic, str) else statistic
     sign, means = (1 if higher_is_better else -1), of is np.mean and truth is None
-    a, b = np.asarray(a, float), np.asarray(b, float)
-    if means and patient is not None and len(a) == len(b) == len(patient):
-        own = [np.flatnonzero([p == name for p in patient]) for name in dict.fromkeys(patient)]
-        a, b, patient = *(np.array([x[rows].mean() for rows in own]) for x in (a, b)), None
+    a, b, people = aligned(np.asarray(a, float), np.asarray(b, float), range(len(a)) if patient is None else patient)
+    if means:
+        own = [people == who for who in dict.fromkeys(people.tolist())]
+        a, b, people = *(np.array([x[rows].mean() for rows in own]) for x in (a, b)), np.arange(len(own))
     head = () if truth is None else (np.asarray(truth),)
-    one, two = (estimate((*head, x), of, patient=patient, **options) for x in (a, b))
+    one, two = (estimate((*head, x), of, patient=people, **options) for x in (a, b))
 
     def better(*rows: np.ndarray) -> float:
         return sign * (of(*rows[:-2], rows[-1]) - of(*rows[:-2], rows[-2])) + 0.0  # never -0.00
 
-    gain, drawn = draw((*head, a, b), better, patient=patient, **options)
+    gain, drawn = draw((*head, a, b), better, patient=people, **options)
     if np.isnan(gain.value):
         raise EvaluationError("The statistic is not defined for these cases; an AUC needs cases of both classes.")
-    gains = sign * (b - a) if means else np.zeros(0)
-    gains[abs(gains) < 1e-12] = 0
-    known = drawn[np.isfinite(drawn)]
-    test, p = "bootstrap test", min(1.0, 2 * (1 + min((known <= 0).sum(), (known >= 0).sum())) / (1 + len(known)))
     if means:
-        test, how = "paired permutation test", {"permutation_type": "samples", "random_state": np.random.default_rng(0)}
+        gains = np.where(abs(b - a) < 1e-12, 0, sign * (b - a))
+        how = {"permutation_type": "samples", "random_state": np.random.default_rng(0)}
         p = permutation_test((gains,), np.mean, **how).pvalue if gain.n > 1 else 1.0
-    return Comparison(names, one, two, gain, gains, float(p), test, margin)
+    else:
+        gains, known = np.zeros(0), drawn[np.isfinite(drawn)]
+        p = min(1.0, 2 * (1 + min((known <= 0).sum(), (known >= 0).sum())) / (1 + len(known)))
+    return Comparison(names, one, two, gain, gains, float(p), margin)
 
 
 def auc(truth: Any, score: Any) -> float:

@@ -10,11 +10,9 @@ from scipy.stats import linregress, t
 
 from ..errors import EvaluationError
 from .figures import BLUE, GREY, RED, drawing
-from .intervals import Interval, estimate
+from .intervals import Interval, aligned, estimate
 from .overlap import Segmentation, segmentation
 from .tables import Table, Tabled
-
-KINDS = ("measurements", "categories", "grades", "masks")
 
 
 def agreement(
@@ -37,27 +35,18 @@ def agreement(
     """
     if kind == "masks" or (kind is None and any(map(_drawn, (a, b)))):
         return segmentation(a, b)
-    first, second = np.asarray(a), np.asarray(b)
-    if kind is None:
-        kind = "measurements" if {first.dtype.kind, second.dtype.kind} <= set("iuf") else "categories"
-    if kind not in KINDS:
-        raise EvaluationError(f"kind is one of {', '.join(KINDS)}, and {kind!r} came.")
-    if first.shape != second.shape or first.ndim != 1 or not len(first):
-        raise EvaluationError(f"One value of each reader a case is needed; {first.shape} and {second.shape} came.")
-    missing = sum(sum(x is None or x != x for x in array.tolist()) for array in (first, second))
-    if missing:
-        raise EvaluationError(f"{missing} values are missing. Leave those cases out for both readers, and say so.")
-    if kind == "categories":
-        labels, codes = np.unique(np.concatenate([first, second]).astype(str), return_inverse=True)
-        return categorise(codes[: len(first)], codes[len(first) :], labels, names, False)
-    if not {first.dtype.kind, second.dtype.kind} <= set("iufb") or not np.isfinite([first, second]).all():
+    first, second = aligned(a, b)
+    numbers = {first.dtype.kind, second.dtype.kind} <= set("iuf")
+    kind = kind or ("measurements" if numbers else "categories")
+    if kind not in ("measurements", "categories", "grades"):
+        raise EvaluationError(f"kind is one of measurements, categories, grades and masks, and {kind!r} came.")
+    if first.ndim != 1 or not len(first):
+        raise EvaluationError(f"One value of each reader a case is needed; {first.shape} came.")
+    if kind != "categories" and not (numbers and np.isfinite([first, second]).all()):
         raise EvaluationError(
             f"{kind} are finite numbers; {first.dtype} and {second.dtype} came. Or kind='categories'."
         )
-    first, second = first.astype(float), second.astype(float)
-    if kind == "grades":
-        return categorise(first, second, np.unique([first, second]), names, True)
-    return measure(first, second, names)
+    return measure(first, second, names) if kind == "measurements" else categorise(first, second, names, kind)
 
 
 @dataclass(frozen=True, repr=False)
@@ -67,8 +56,7 @@ class Measurements(Tabled):
     ``bias`` and the limits ``low`` and ``high`` (bias ± 1.96 standard deviations) with 95 % intervals by Student's t,
     those of the limits approximate (Stat Methods Med Res 1999;8:135), for differences that are about normal.
     ``icc``: ICC(2,1), absolute agreement of single readings (Shrout and Fleiss, Psychol Bull 1979;86:420).
-    ``repeatability``: two readings of a case differ by less in 95 of 100, bias and all.
-    ``slope``, ``slope_p``: how the difference grows with the size, and whether chance would give that.
+    ``slope_p``: whether the difference grows with the size, or chance would give that.
     """
 
     names: tuple[str, str]
@@ -78,20 +66,19 @@ class Measurements(Tabled):
     low: Interval
     high: Interval
     icc: Interval
-    repeatability: float
-    slope: float
     slope_p: float
+    claim = "agreement"
 
     @property
     def table(self) -> Table:
         """All of them, and in words whether the differences grow with the size."""
         rows = [("bias", self.bias), ("lower limit of agreement", self.low), ("upper limit of agreement", self.high)]
-        rows += [("ICC(2,1)", self.icc), ("repeatability coefficient", self.repeatability)]  # type: ignore[list-item]
-        grows = f"difference against size: slope {self.slope:.2f}, p = {self.slope_p:.2g}."
-        notes = [f"It depends on the size ({grows}): think in percent." * (self.slope_p < 0.05) or grows.capitalize()]
-        if np.unique([self.mean, self.difference]).size < 12 and (self.difference % 1 == 0).all():
-            notes.append("If these are grades on a scale and no measurements: kind='grades'.")
-        return Table(f"{self.names[0]} minus {self.names[1]}, {len(self.mean)} cases", ("", "value"), rows, notes)
+        grows = (
+            "depends on the size: think in percent" if self.slope_p < 0.05 else "does not visibly grow with the size"
+        )
+        notes = [f"The difference {grows} (slope: p = {self.slope_p:.2g}).", "Grades, no measurements? kind='grades'."]
+        title = f"{self.names[0]} minus {self.names[1]}, {len(self.mean)} cases"
+        return Table(title, ("", "value"), [*rows, ("ICC(2,1)", self.icc)], notes)
 
     def plot(self) -> Any:
         """Draw the differences against the means, with bias and limits named at the right."""
@@ -100,30 +87,25 @@ class Measurements(Tabled):
         with drawing(title, size=(12, 6.5)) as (figure, axes):
             axes.plot(self.mean, self.difference, "o", color=BLUE, alpha=0.8)
             axes.axhline(0, color=GREY, linestyle=":", linewidth=2)
-            for one, colour, style in ((self.bias, BLUE, "-"), (self.low, RED, "--"), (self.high, RED, "--")):
-                axes.axhline(one.value, color=colour, linestyle=style)
+            look = {"xycoords": ("axes fraction", "data"), "va": "center", "weight": "bold"}
+            for name, one, colour in (("bias", self.bias, BLUE), ("limit", self.low, RED), ("limit", self.high, RED)):
+                axes.axhline(one.value, color=colour, linestyle="-" if name == "bias" else "--")
                 axes.axhspan(one.low, one.high, color=colour, alpha=0.12, linewidth=0)
-                name = "bias" if one is self.bias else "limit"
-                axes.annotate(
-                    f"{name} {one.value:.3g}", (1.01, one.value), xycoords=("axes fraction", "data"), color=colour,
-                    va="center", weight="bold",
-                )  # fmt: skip
+                axes.annotate(f"{name} {one.value:.3g}", (1.01, one.value), color=colour, **look)
             axes.set(xlabel="mean of the two readings", ylabel="difference")
         return figure
 
 
 def measure(a: np.ndarray, b: np.ndarray, names: tuple[str, str]) -> Measurements:
     """Return the `Measurements` of two readers."""
-    n, difference = len(a), a - b
-    if n < 3:
-        raise EvaluationError(f"Limits of agreement need at least 3 cases, better 50, and {n} came.")
+    if len(a) < 3:
+        raise EvaluationError(f"Limits of agreement need at least 3 cases, better 50, and {len(a)} came.")
+    n, mean, difference = len(a), (a + b) / 2, a - b.astype(float)
     bias, sd, wide = float(difference.mean()), float(difference.std(ddof=1)), float(t.ppf(0.975, n - 1))
     edges = [(bias, 1 / n), *((bias + z * sd, 1 / n + z**2 / (2 * (n - 1))) for z in (-1.96, 1.96))]
     centre, low, high = (Interval(x, x - wide * sd * v**0.5, x + wide * sd * v**0.5, n) for x, v in edges)
-    mean = (a + b) / 2
-    slope, p = (float(x) for x in linregress(mean, difference)[0:4:3]) if np.ptp(mean) and sd else (0.0, 1.0)
-    repeatability = 1.96 * float(np.sqrt((difference**2).mean()))
-    return Measurements(names, mean, difference, centre, low, high, estimate((a, b), icc), repeatability, slope, p)
+    slope_p = float(linregress(mean, difference).pvalue) if np.ptp(mean) and sd else 1.0
+    return Measurements(names, mean, difference, centre, low, high, estimate((a, b), icc), slope_p)
 
 
 def icc(*readers: np.ndarray) -> float:
@@ -150,33 +132,35 @@ class Categories(Tabled):
     counts: np.ndarray
     agreed: Interval
     kappa: Interval
-    weighted: bool
+    kind: str
+    claim = "agreement"
 
     @property
     def table(self) -> Table:
         """The counts; below them both figures."""
         rows = [(label, *map(int, row)) for label, row in zip(self.labels, self.counts, strict=True)]
-        weights = " (quadratic weights)" * self.weighted
+        weights = " (quadratic weights)" * (self.kind == "grades")
         notes = [f"They agree in {self.agreed}.", f"Kappa{weights} {self.kappa}; 0 is chance, 1 is perfect."]
         return Table(f"{self.names[0]} (rows) and {self.names[1]} (columns)", ("", *self.labels), rows, notes)
 
 
-def categorise(a: np.ndarray, b: np.ndarray, labels: np.ndarray, names: tuple[str, str], weighted: bool) -> Categories:
-    """Return the `Categories` of two readers: codes into ``labels``, or where ``weighted`` the grades themselves."""
+def categorise(a: np.ndarray, b: np.ndarray, names: tuple[str, str], kind: str) -> Categories:
+    """Return the `Categories` of two readers; two grades apart weighs four times one."""
+    both = np.concatenate([a, b])
+    labels, codes = np.unique(both.astype(str) if kind == "categories" else both, return_inverse=True)
+    one, other, k = codes[: len(a)], codes[len(a) :], len(labels)
+    weights = (labels[:, None] - labels) ** 2.0 if kind == "grades" else 1 - np.eye(k)
 
-    def kappa(a: np.ndarray, b: np.ndarray) -> float:
-        if weighted:  # the mean squared distance of pairs, against that of any reading with any other
-            found, chance = ((a - b) ** 2).mean(), a.var() + b.var() + (a.mean() - b.mean()) ** 2
-        else:
-            share = [np.bincount(x, minlength=len(labels)) / len(x) for x in (a, b)]
-            found, chance = (a != b).mean(), 1 - share[0] @ share[1]
-        return float(1 - found / chance) if chance > 1e-12 else np.nan
+    def count(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+        return np.bincount(one * k + other, minlength=k * k).reshape(k, k)
 
-    codes = [np.searchsorted(labels, x) if weighted else x for x in (a, b)]
-    counts = np.zeros((len(labels),) * 2, int)
-    np.add.at(counts, tuple(codes), 1)
-    words = tuple(f"{x:g}" if weighted else str(x) for x in labels)
-    return Categories(names, words, counts, estimate((a == b) * 1.0), estimate((a, b), kappa), weighted)
+    def kappa(one: np.ndarray, other: np.ndarray) -> float:
+        seen = count(one, other)
+        chance = (weights * np.outer(seen.sum(axis=1), seen.sum(axis=0))).sum() / len(one)
+        return 1 - (weights * seen).sum() / chance if chance else np.nan
+
+    agreed, beyond = estimate(a == b), estimate((one, other), kappa)
+    return Categories(names, tuple(map(str, labels)), count(one, other), agreed, beyond, kind)
 
 
 def _drawn(x: Any) -> bool:

@@ -18,6 +18,7 @@ class Tabled:
     """A result that shows itself as its ``table``, in a terminal and in a notebook."""
 
     table: Any
+    claim = "performance"  # the item of CLAIM that it answers
 
     def __repr__(self) -> str:
         return repr(self.table)
