@@ -108,14 +108,14 @@ print(f"images {tuple(images.shape)}, masks {tuple(masks.shape)}; {100 * masks.m
 # *How good is that map, in one number?*
 
 # %%
-(top, bottom), (left, right) = ((max(low - 2, 0), low + 8) for low, _ in largest.box[1:])
-t = masks[k, 0, top:bottom, left:right]
+row, column = (sum(sides) // 2 for sides in largest.box[1:])
+t = masks[k, 0, row - 6 : row + 6, column - 6 : column + 6]
 p = monai.transforms.GaussianSmooth(0.8)(t.roll(-1, 1)[None])[0].clip(0.001, 0.999)
 figure, axes = plt.subplots(1, 2, figsize=(12.5, 6.4))
 for axis, (name, part) in zip(axes, {"the truth t": t, "the map p": p}.items(), strict=True):
     axis.imshow(part, vmin=0, vmax=1.6), axis.set_title(name), axis.axis("off")
-    for (row, column), value in np.ndenumerate(part.numpy()):
-        axis.text(column, row, f"{value:.1f}", ha="center", va="center", color="w", fontsize=13)
+    for (y, x), value in np.ndenumerate(part.numpy()):
+        axis.text(x, y, f"{value:.1f}", ha="center", va="center", color="w", fontsize=13)
 
 # %% [markdown]
 # **Dice** is twice what both share, divided by the sum of both. With probabilities, "shared" is simply p times t, voxel by voxel. A
@@ -144,18 +144,19 @@ wide = torch.nn.functional.max_pool3d(masks[:, 0][None, None], 3, 1, 1)[0, 0][:,
 for name, guess in {"nothing": 0 * masks, "everything": 1 + 0 * masks, "one voxel too wide": wide}.items():
     right = 100 * (guess == masks).float().mean()
     entropy = torch.nn.functional.binary_cross_entropy(guess.clip(0.001, 0.999), masks)
-    dice = monai.losses.DiceLoss()(guess[None], masks[None])
+    dice = monai.losses.DiceLoss(batch=True)(guess, masks)  # of all slices together
     print(f"{name:<20} voxels right {right:.2f} %   cross-entropy {entropy:.4f}   1 − Dice {dice:.3f}")
 
 # %% [markdown]
 # The network that finds nothing is right in nearly all voxels, because nearly all are background: a program that is switched off can
 # call itself "almost 100 % accurate". Cross-entropy is an average over the same voxels. It even prefers *nothing* to *a little too much*, and the
-# easiest way down is to call everything background. Dice does not count the background at all: it gives *nothing* the worst mark. But Dice
+# easiest way down is to call everything background. Dice does not count the background at all: it gives both lazy answers the worst
+# marks, and "one voxel too wide" a better one. But Dice
 # alone says little as long as nothing overlaps. So one adds both, and that sum is our loss.
 #
 # ## 2 · The network
 #
-# A **U-Net** (Ronneberger 2015), from MONAI: it halves the picture three times, to see more around each voxel, then doubles it again and
+# A **U-Net** (Ronneberger 2015), from MONAI: it halves the picture twice, to see more around each voxel, then doubles it again and
 # each time adds what it had seen at that size before. A `Conv2d` looks at 3 × 3 neighbours and multiplies each by a **weight**; with a stride of 2 it makes the picture half as wide
 # and half as high, and a `ConvTranspose2d` makes it twice that. *Predict:
 # how many weights are there: a thousand, a hundred thousand, a hundred million?*
@@ -164,7 +165,7 @@ for name, guess in {"nothing": 0 * masks, "everything": 1 + 0 * masks, "one voxe
 # %%
 def new_network():
     """Return MONAI's U-Net for slices: three channels in, one number for each pixel out."""
-    return monai.networks.nets.UNet(2, 3, 1, channels=(16, 32, 64, 128), strides=(2, 2, 2), norm="BATCH")
+    return monai.networks.nets.UNet(2, 3, 1, channels=(8, 16, 32, 64), strides=(1, 2, 2), norm="BATCH")
 
 
 network = new_network()
@@ -175,21 +176,20 @@ for layer in network.modules():
 print(f"in all {sum(weight.numel() for weight in network.parameters()):,} numbers to be learnt")
 
 # %% [markdown]
-# Most weights sit at the bottom, where the picture is 12 × 10 and each number has seen a large piece of brain. How large? A voxel of the
-# first level looks at 3 × 3 voxels; each halving doubles the reach of the next: 3, 7, 15, 31
-# voxels of 2 mm.
+# Most weights sit at the bottom, where the picture is 24 × 20 and each number has seen a large piece of brain. How large? A voxel of the
+# first level looks at 3 × 3 voxels; the next one adds its own neighbours, and
+# after a halving these lie twice as far apart: 3, 5, 9, 17 voxels of 2 mm.
 
 # %%
-x, y = np.array(largest.box[2]).mean(), np.array(largest.box[1]).mean()
 plt.figure(figsize=(7, 7.6)), plt.title("What one number of each level has seen"), plt.axis("off")
 plt.imshow(study.images["flair"].array[k])
-for reach, colour in {3: "#f0e442", 7: "#e69f00", 15: "#56b4e9", 31: "#cc79a7"}.items():
+for reach, colour in {3: "#f0e442", 5: "#e69f00", 9: "#56b4e9", 17: "#cc79a7"}.items():
     look = {"fill": False, "ec": colour, "lw": 3, "label": f"{2 * reach} mm"}
-    plt.gca().add_patch(plt.Rectangle((x - reach / 2, y - reach / 2), reach, reach, **look))
+    plt.gca().add_patch(plt.Rectangle((column - reach / 2, row - reach / 2), reach, reach, **look))
 plt.legend(loc="lower left").set_title("width")
 
 # %% [markdown]
-# The lowest level sees enough to tell where in the brain it is, the highest still knows where the edge runs. A U-Net joins the two.
+# The lowest level sees enough to tell a lesion beside the ventricle from the cortex, the highest still knows where the edge runs. A U-Net joins the two.
 #
 # ### One step of learning
 #
@@ -220,8 +220,8 @@ print("loss at every fourth step:", *(f"{loss:.2f}" for loss in losses[::4]))
 #
 # ## 3 · Watch it learn
 #
-# Now with everybody. `rk.model.train` repeats the five lines, each time on 16 slices drawn anew (half of them with a lesion: otherwise the
-# network would see mostly healthy ones), and lowers the size of the steps towards the end. Every so often it stops learning and looks
+# Now with everybody. `rk.model.train` repeats the five lines, each time on 16 pieces of slices drawn anew (more than half of them
+# around a lesion: otherwise the network would see mostly healthy brain), and lowers the size of the steps towards the end. Every so often it stops learning and looks
 # at people who are **held out**, of whom it learns nothing; the weights that did best there are kept. It says aloud on which device it works.
 #
 # *Predict before you run: after how many steps will you see the first blue outline?* The picture is redrawn while you watch: the grey curve
@@ -281,21 +281,21 @@ three, others = with_lesion(learn[:3]), with_lesion(held_out[:3])
 # %%
 network = new_network()
 optimizer, known, new = torch.optim.AdamW(network.parameters(), lr=4e-3), [], []
-for step in range(151):
+for step in range(101):
     if step % 10 == 0:
         known, new = [*known, dice_of(*three)], [*new, dice_of(*others)]
     chosen = torch.randperm(len(three[0]))[:16]
     one_step(three[0][chosen], three[1][chosen])
 plt.figure(figsize=(10, 4.6)), plt.xlabel("step"), plt.ylabel("Dice, slices with a lesion"), plt.ylim(0, 1)
-for curve, look, name in ((known, "s--", "the three it learns from"), (new, "o-", "three others")):
-    plt.plot(range(0, 151, 10), curve, look, label=f"{name}: {curve[-1]:.2f} at the end"), plt.legend()
+for curve, look, name in ((new, "o-", "three others"), (known, "s--", "the three it learns from")):
+    plt.plot(range(0, 101, 10), curve, look, label=f"{name}: {curve[-1]:.2f} at the end"), plt.legend()
 
 # %% [markdown]
-# Look at the two numbers in the picture. The gap between them is **overfitting**: the network has more weights than these three people have
-# voxels with a lesion, and it learnt *these* lesions, voxel by voxel, more than what a lesion is. The upper curve alone would have looked
+# Look at the two numbers in the picture. The gap between them is **overfitting**: the network has far more weights than these three people
+# have voxels with a lesion, and it learnt *these* lesions, voxel by voxel, better than what a lesion is. The upper curve alone would have looked
 # like a triumph. So a score on the data that were learnt from says nothing, and no report should contain it.
 #
-# Against it help, in this order: more people, more different people, augmentation, stopping early. A smaller network helps less than one thinks.
+# Against it help: more people, people who differ more, augmentation, and stopping early.
 #
 # ## 6 · The third part
 #
@@ -338,7 +338,7 @@ at = max(worst.lesions, key=lambda lesion: lesion.volume_mm3).centre
 rk.view.show(worst.images["flair"], verdict, names=names, title=title, modality="MR", at=at, zoom=2)
 
 # %% [markdown]
-# Small lesions have low Dice: of 25 voxels nearly all are edge. [Notebook 06](06_evaluate_like_a_clinician.ipynb) therefore counts lesions,
+# Small lesions tend to have a low Dice: of 25 voxels nearly all are edge. [Notebook 06](06_evaluate_like_a_clinician.ipynb) therefore counts lesions,
 # not voxels.
 #
 # ## 7 · Another scanner
@@ -396,7 +396,7 @@ print("the same masks:", all(np.array_equal(a.array, b.array) for a, b in zip(sa
 visits = rk.data.cohort("brain-lesions", 1, seed=77, times=4, stand_in=stand_in, progress=False)
 seen = [rk.model.predict(one.images, again, progress=False) for one in visits]
 plt.figure(figsize=(9, 4)), plt.xticks(range(4), [f"visit {n + 1}" for n in range(4)]), plt.ylabel("lesion load, ml")
-for name, masks, look in (("the truth", [one.truth for one in visits], "s--"), ("the bundle", seen, "o-")):
+for name, masks, look in (("the bundle", seen, "o-"), ("the truth", [one.truth for one in visits], "s--")):
     plt.plot([(mask.array > 0).sum() * 0.008 for mask in masks], look, ms=10, label=name), plt.legend()
 plt.ylim(0)
 plt.show()
@@ -426,7 +426,8 @@ plt.show()
 # - The exercise that belongs to this notebook: [exercise 05](../exercises/05_train_ex.ipynb).
 # - Set `seconds = 120` and run all. Which of the ten gains most?
 # - In section 3 add `channels=("flair",)`: how much do T1 and T2 contribute?
-# - In section 5 take `learn[:12]` for `learn[:3]`. What happens to the gap?
+# - In section 5 take `learn[:12]` for `learn[:3]`. What happens to the gap? Then, with three again, give
+#   `new_network` the channels `(16, 32, 64, 128)` and the strides `(2, 2, 2)`: it sees 62 mm, and can know each slice by its shape.
 # - Let it learn on both scanners: `scanner=("A", "B")` in the first cohort. What does section 7 say now?
 #
 # ## Sources
