@@ -82,17 +82,6 @@ def test_no_threshold_costs_less_than_the_one_chosen(ratio, prevalence):
     assert f"as much as {ratio:g} false alarms" in point.chosen and "flatters" in repr(point)
 
 
-def test_thresholds_that_promise_a_sensitivity_or_a_specificity():
-    found = JUDGED.operating_point(sensitivity_at_least=0.9)
-    higher = min(SCORE[found.threshold < SCORE])
-    assert found.sensitivity.value >= 0.9 > (SCORE[TRUTH] >= higher).mean()
-    cleared = JUDGED.operating_point(specificity_at_least=0.9)
-    lower = max(SCORE[cleared.threshold > SCORE])
-    assert cleared.specificity.value >= 0.9 > (SCORE[~TRUTH] < lower).mean()
-    with pytest.raises(EvaluationError, match="one rule"):
-        JUDGED.operating_point()
-
-
 def test_prevalence_moves_the_predictive_value_as_bayes_says():
     truth, called = np.repeat([1, 0], 100), np.r_[np.ones(90), np.zeros(10), np.ones(5), np.zeros(95)]
     there = rk.evaluate.classification(truth, called).at(0.5).predictive_values(0.01)
@@ -112,7 +101,6 @@ def test_calibration_is_that_of_torchmetrics_and_scikit_learn():
     found = rk.evaluate.classification(truth, score).calibration(bins=10)
     ece = torch_metrics.BinaryCalibrationError(n_bins=10)(torch.tensor(score), torch.tensor(truth))
     assert found.ece.value == pytest.approx(float(ece), abs=1e-6)
-    assert found.brier.value == pytest.approx(metrics.brier_score_loss(truth, score))
     observed, promised = calibration.calibration_curve(truth, score, n_bins=10)
     assert [one.value for one in found.observed] == pytest.approx(observed)
     assert found.promised == pytest.approx(promised) and sum(found.cases) == 240
@@ -136,8 +124,6 @@ def test_abstention_refers_the_doubtful_cases():
     assert gone.sensitivity[0].value == JUDGED.at(0.4).sensitivity.value
     assert gone.sensitivity[-1].value > gone.sensitivity[0].value
     assert list(gone.missed) == sorted(gone.missed, reverse=True)
-    oracle = JUDGED.abstention(0.4, uncertainty=(SCORE >= 0.4) != TRUTH)
-    assert oracle.sensitivity[-1].value == oracle.specificity[-1].value == 1
 
 
 def test_subgroups_show_their_n_and_mark_what_is_small():
@@ -295,7 +281,7 @@ def test_the_report_answers_or_leaves_blank_and_needs_nothing_from_elsewhere(tmp
     page = Page((tmp_path / "new" / "report.html").read_text())
     assert "script" not in [tag for tag, _ in page.tags] and "i" not in [tag for tag, _ in page.tags]
     images = [attrs for tag, attrs in page.tags if tag == "img"]
-    assert len(images) == 4 and all(i["src"].startswith("data:image/svg") and i["alt"] for i in images)
+    assert len(images) == 3 and all(i["src"].startswith("data:image/svg") and i["alt"] for i in images)
     assert not re.search(r'(src|href)="(?!data:)', made.html)
     for text in (page.words, made.markdown):
         assert all(item.replace("-", "") in text.replace("-", "") for item in CLAIM)
@@ -318,7 +304,6 @@ def test_plots_are_read_from_the_back_of_a_room():
     plots = [
         JUDGED, JUDGED.at(0.4), JUDGED.calibration(), JUDGED.abstention(0.4),
         rk.evaluate.agreement(WRIGHT, MINI),
-        rk.evaluate.drift(np.arange(20.0), np.arange(20.0) + 30),
     ]  # fmt: skip
     for result in plots:
         figure = result.plot()

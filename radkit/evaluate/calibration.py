@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from scipy.stats import rankdata
@@ -15,9 +15,6 @@ from .intervals import Interval, draw, estimate
 from .operating import band
 from .tables import Table, Tabled
 
-if TYPE_CHECKING:
-    from .thresholds import Classification
-
 SHARES = (0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5)  # of the cases that go to a human
 
 
@@ -28,23 +25,22 @@ class Calibration(Tabled):
     ``ece``: expected calibration error, the mean of the gaps weighted by cases (Guo, ICML 2017). A gap is never
     negative, so ECE is too high with few cases, and a plain bootstrap doubles that: the interval here is the basic one
     (mirrored at the value), and it begins at 0 where ``chance`` (95 of 100 perfectly calibrated models with these
-    scores stay below it) is not exceeded. ``brier``: the mean squared gap of single cases (Brier 1950; 0 is perfect).
+    scores stay below it) is not exceeded.
     """
 
     promised: tuple[float, ...]
     observed: tuple[Interval, ...]
     cases: tuple[int, ...]
     ece: Interval
-    brier: Interval
     chance: float
 
     @property
     def table(self) -> Table:
         """One row a bin that holds cases."""
         verdict = "more than chance gives" if self.ece.value > self.chance else "no more than chance can give"
-        notes = [f"ECE {self.ece}: {verdict} (a perfect model: up to {self.chance:.2f}).", f"Brier score {self.brier}."]
+        note = f"ECE {self.ece}: {verdict} (a perfect model: up to {self.chance:.2f})."
         rows = list(zip(self.promised, self.observed, self.cases, strict=True))
-        return Table("Calibration", ("promised", "came true", "cases"), rows, notes)
+        return Table("Calibration", ("promised", "came true", "cases"), rows, [note])
 
     def plot(self) -> Any:
         """Draw what came true against what was promised; the dot grows with the cases in its bin."""
@@ -84,10 +80,9 @@ def calibrate(truth: np.ndarray, score: np.ndarray, patient: Any, bins: int) -> 
     low, high = 2 * ece.value - np.nanquantile(drawn, [0.975, 0.025]) if ece.n > 1 else (np.nan, np.nan)
     low, high = (low if ece.value > chance else 0) + 0 * high, max(high, ece.value)
     ece = Interval(ece.value, max(low, 0.0), min(high, 1.0), ece.n)
-    observed = tuple(estimate(truth[number == i].astype(float), patient=patient[number == i]) for i in full)
+    observed = tuple(estimate(truth[number == i], patient=patient[number == i]) for i in full)
     promised = tuple(float(score[number == i].mean()) for i in full)
-    brier = estimate((score - truth) ** 2, patient=patient)
-    return Calibration(promised, observed, tuple(np.bincount(number)[full].tolist()), ece, brier, chance)
+    return Calibration(promised, observed, tuple(np.bincount(number)[full].tolist()), ece, chance)
 
 
 @dataclass(frozen=True, repr=False)
@@ -118,20 +113,16 @@ class Abstention(Tabled):
         return figure
 
 
-def abstain(cases: Classification, threshold: float, uncertainty: Any) -> Abstention:
-    """Return the `Abstention` of cases at a threshold, the least certain cases referred first."""
-    called, n = cases.score >= threshold, len(cases.truth)
-    if uncertainty is None:
-        sure, gap = np.zeros(n), np.abs(cases.score - threshold)
-        for of in (called, ~called):
-            sure[of] = rankdata(gap[of]) / max(of.sum(), 1)
-    elif np.shape(sure := -np.asarray(uncertainty, float)) != (n,) or np.isnan(sure).any():
-        raise EvaluationError(f"One uncertainty a case is needed, no nan; {np.shape(sure)} came for {n} cases.")
+def abstain(truth: np.ndarray, score: np.ndarray, patient: np.ndarray, threshold: float) -> Abstention:
+    """Return the `Abstention` of cases at a threshold, those next to it referred first."""
+    called, sure = score >= threshold, np.zeros(len(score))
+    for of in (called, ~called):
+        sure[of] = rankdata(abs(score[of] - threshold)) / max(of.sum(), 1)
     order, found, cleared, missed = np.argsort(-sure, kind="stable"), [], [], []
     for share in SHARES:
-        kept = order[: n - round(share * n)]
-        ill, well = kept[cases.truth[kept]], kept[~cases.truth[kept]]
-        found.append(estimate(called[ill], patient=cases.patient[ill]))
-        cleared.append(estimate(~called[well], patient=cases.patient[well]))
+        kept = order[: len(order) - round(share * len(order))]
+        ill, well = kept[truth[kept]], kept[~truth[kept]]
+        found.append(estimate(called[ill], patient=patient[ill]))
+        cleared.append(estimate(~called[well], patient=patient[well]))
         missed.append(int((~called[ill]).sum()))
     return Abstention(threshold, SHARES, tuple(found), tuple(cleared), tuple(missed))

@@ -11,7 +11,6 @@ from scipy.spatial.distance import pdist, squareform
 from scipy.stats import false_discovery_control, ks_2samp
 
 from ..errors import EvaluationError
-from .figures import BLUE, GREY, RED, drawing
 from .tables import Table, Tabled
 
 MOST = 1000  # rows of each side that MMD looks at: it compares all with all
@@ -53,21 +52,6 @@ class Drift(Tabled):
         ]
         title = f"Drift: {self.counts[0]} cases then, {self.counts[1]} now"
         return Table(title, ("feature", "PSI", "KS", "p", "verdict"), rows, notes)
-
-    def plot(self) -> Any:
-        """Draw the PSI of the features, the 15 largest, what has drifted in red with its verdict."""
-        rows = sorted(self.features, key=lambda f: -f.psi)[:15]
-        title = f"{sum(f.p < 0.05 for f in self.features)} of {len(self.features)} features have drifted"
-        with drawing(title, size=(12, 2.2 + 0.6 * len(rows))) as (figure, axes):
-            colours = [RED if f.p < 0.05 else BLUE for f in rows]
-            bars = axes.barh([f.name for f in rows], [f.psi for f in rows], color=colours)
-            axes.bar_label(bars, [f"{f.psi:.2f} {f.verdict}" for f in rows], padding=8, backgroundcolor="white")
-            for at in (0.1, 0.25):
-                axes.axvline(at, color=GREY, linestyle=":", linewidth=2)
-                axes.annotate(str(at), (at, 1.01), xycoords=("data", "axes fraction"), color=GREY, ha="center")
-            axes.set(xlabel="population stability index (PSI)", xlim=(0, max(0.3, *(f.psi for f in rows)) * 1.45))
-            axes.invert_yaxis()
-        return figure
 
 
 def drift(reference: Any, current: Any, *, names: Sequence[str] | None = None, seed: int = 0) -> Drift:

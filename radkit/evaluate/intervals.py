@@ -36,9 +36,6 @@ class Interval:
     def __str__(self) -> str:
         return format(self)
 
-    def __float__(self) -> float:
-        return self.value
-
 
 def interval(
     values: Any, statistic: Statistic = np.mean, *, patient: Sequence | None = None,

@@ -94,7 +94,7 @@ class Detection(Tabled):
         """The lesions without a finding at the threshold, the largest first."""
         lost = sorted((x for x in self.lesions if x.score < threshold), key=lambda x: -x.diameter_mm)
         columns = ("patient", "scan", "lesion", "diameter, mm", "centre (slice, row, column)", "best score")
-        return Table(f"{len(lost)} of {len(self.lesions)} lesions missed", columns, lost)
+        return Table(f"{len(lost)} of {len(self.lesions)} lesions missed", columns, lost, claim="failures")
 
     def plot(self) -> Any:
         """The FROC curve, with the interval of the sensitivity at 1/8 to 8 false positives per scan."""
@@ -122,8 +122,8 @@ class Detection(Tabled):
 
 
 def detection(
-    truths: Any, predictions: Any, *, score: Sequence | None = None, patient: Sequence | None = None,
-    spacing: Any = None, threshold: float = 0.1, iou: float = 0.1,
+    truths: Any, predictions: Any, *, patient: Sequence | None = None, spacing: Any = None,
+    threshold: float = 0.1, iou: float = 0.1,
 ) -> Detection:  # fmt: skip
     """Match findings to lesions, scan by scan.
 
@@ -135,8 +135,6 @@ def detection(
     predictions : the same
         Probabilities (floating point, 0 to 1), of which each connected part at or above ``threshold`` is a finding
         that scores the highest in it; or masks (integers, read as the truths are), whose findings score 1.
-    score : sequence of arrays, optional
-        For masks, on their grids, 0 to 1: a finding scores the highest value in it.
     patient, spacing : sequences, optional
         To whom each scan belongs (else each is a patient of its own); the spacing of arrays in mm, axis by axis.
     iou : float
@@ -160,9 +158,8 @@ def detection(
     lesions, alarms = [], []
     for scan, (who, truth, found, mm) in enumerate(pairs):
         values, mask = (found, found >= max(threshold, 1e-9)) if found.dtype.kind == "f" else (found > 0, found)
-        values = values if score is None else np.asarray(getattr(score[scan], "array", score[scan]))
-        if values.shape != truth.shape or not 0 <= values.min() <= values.max() <= 1:
-            raise EvaluationError(f"Scores from 0 to 1 on the grid of the truth were expected in scan {scan + 1}.")
+        if not 0 <= values.min() <= values.max() <= 1:
+            raise EvaluationError(f"Probabilities from 0 to 1 were expected in scan {scan + 1}.")
         name, lesion, size, centre, _ = _parts(truth, by_label[0], truth)
         _, finding, sizes, _, scores = _parts(mask, by_label[1], values)
         shared, both = np.zeros((len(sizes), len(size)), int), (finding > 0) & (lesion > 0)

@@ -70,7 +70,7 @@ class Segmentation(Tabled):
         """The ``k`` cases with the lowest Dice, the larger lesion first where it is the same; None: all."""
         cases = sorted(self.cases, key=lambda c: (c.dice if c.dice == c.dice else 2, -c.truth_ml))[:k]
         columns = ("patient", "found", "Dice", "NSD", "HD95, mm", "truth, ml", "error, ml")
-        return Table(f"The worst {len(cases)} of {len(self.cases)} cases", columns, cases)
+        return Table(f"The worst {len(cases)} of {len(self.cases)} cases", columns, cases, claim="failures")
 
     def by(self, groups: Any) -> Table:
         """The means in each group; ``groups`` names that of each case, or is a dict: ``{"scanner": [...], ...}``."""

@@ -11,55 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from ..errors import EvaluationError
 from .tables import Table, cell
 
 BLANK = "left blank"
-# The items of CLAIM (Mongan, Radiol Artif Intell 2020;2:e200029; update of 2024: Tejani, 6:e240300) that an evaluation
-# can answer, in our own words and without its numbers, which differ between the two.
-CLAIM = {
-    "question": "Which clinical question, and what role would the model have?",
-    "design": "Planned ahead, or looking back?",
-    "data": "From where and when are the images, of which scanners and protocols?",
-    "inclusion": "Who was taken in, who was left out, and why?",
-    "de-identification": "How were the images de-identified?",
-    "preparation": "What was done to the images before the model saw them?",
-    "truth": "What counts as the truth, and why that?",
-    "annotators": "Who drew or read it, with what training and what tool?",
-    "agreement": "How far do the readers differ, with themselves and each other?",
-    "sample size": "How many cases, and why as many?",
-    "split": "How were training and test set parted, and at what level (patient, site)?",
-    "people": "Age, sex and severity of disease in each part?",
-    "flow": "How many were lost on the way to the analysis, and why?",
-    "model": "Which model and version, and how was it trained and chosen?",
-    "threshold": "How was the threshold chosen, and on which cases?",
-    "measures": "By what is it judged?",
-    "uncertainty": "How sure are the figures?",
-    "performance": "How good was it on the test set?",
-    "external": "How good was it on data from elsewhere?",
-    "robustness": "Does it hold in subgroups, and where things change?",
-    "failures": "Where was it wrong, and is there a pattern?",
-    "comparison": "Against what was it compared: readers, another model, today's practice?",
-    "limits": "What are the limits: bias, chance, how far it carries over?",
-    "consequence": "What does it mean for practice?",
-    "registration": "Is the study registered, and where is its protocol?",
-    "access": "Where are code, weights and data?",
-    "funding": "Who paid, and what part had they in it?",
-}
-# Which results answer an item by themselves: the names of their classes.
-ANSWERED = {
-    "agreement": "Measurements Categories",
-    "comparison": "Comparison",
-    "robustness": "Subgroups Drift",
-    "performance": "Segmentation Detection Classification OperatingPoint PredictiveValues Calibration Abstention",
-}
-STYLE = """<style>.radkit-page {font: 16px/1.45 system-ui; max-width: 60em; margin: auto}
-.radkit-page img {max-width: 100%; max-height: 27em}
-.radkit-page table {margin: 1em 0; border-collapse: collapse} .radkit-page .blank {color: #b33c00; white-space: nowrap}
-.radkit-page :is(img, tr) {break-inside: avoid} @page {size: A4; margin: 15mm}
-@media print {.radkit-page, .radkit-page .radkit-result :is(table, p) {font-size: 10pt}
-.radkit-page img {max-height: 9cm}}
-</style>"""
+CLAIM: dict[str, str] = yaml.safe_load(Path(__file__).with_name("claim.yaml").read_text("utf-8"))
+STYLE = f"<style>{Path(__file__).with_name('page.css').read_text('utf-8')}</style>"
 
 
 @dataclass(frozen=True, repr=False)
@@ -77,20 +36,17 @@ class Report:
         return self.html
 
     def save(self, folder: str | os.PathLike) -> tuple[Path, Path]:
-        """Write report.html and report.md into the folder, each whole or not at all, and return their paths."""
+        """Write report.html and report.md into the folder, and return their paths."""
         head = f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{html.escape(self.title)}</title>'
-        texts = {"report.html": f"{head}<body>{self.html}</body></html>\n", "report.md": self.markdown}
+        page, text = Path(folder, "report.html"), Path(folder, "report.md")
         try:
             Path(folder).mkdir(parents=True, exist_ok=True)
-            for name, text in texts.items():
-                part = Path(folder, f".{name}.part")
-                part.write_text(text, encoding="utf-8")
-                part.replace(Path(folder, name))
+            page.write_text(f"{head}<body>{self.html}</body></html>\n", encoding="utf-8")
+            text.write_text(self.markdown, encoding="utf-8")
         except OSError as error:
-            raise EvaluationError(
-                f"The report cannot be written to {folder}: {error.strerror}. Give a folder."
-            ) from error
-        return Path(folder, "report.html"), Path(folder, "report.md")
+            why = f"The report cannot be written to {folder}: {error.strerror}. Give a folder."
+            raise EvaluationError(why) from error
+        return page, text
 
 
 def report(
@@ -107,8 +63,7 @@ def report(
     title : str
         What was evaluated.
     *results
-        What ``segmentation``, ``detection``, ``classification``, ``compare``, ``agreement`` and ``drift`` return, and
-        the results of these.
+        What the functions of ``radkit.evaluate`` return, and the results and tables of these.
     study : dict or str
         What a reader must know first: ``{"model": ..., "patients": ...}``.
     answers : dict
@@ -125,26 +80,21 @@ def report(
     answers = dict(answers or {})
     if unknown := sorted(set(answers) - set(CLAIM)):
         raise EvaluationError(f"There is no item {', '.join(map(repr, unknown))}. The items: {', '.join(CLAIM)}.")
-    if (
-        strange := [type(r).__name__ for r in results if not isinstance(getattr(r, "table", None), Table)]
-        or not results
-    ):
-        raise EvaluationError(
-            f"A report needs results of radkit.evaluate, such as classification(...); "
-            f"{'none' if strange is True else ', '.join(strange)} came."
-        )
+    strange = [type(r).__name__ for r in results if not isinstance(getattr(r, "table", None), Table)]
+    if strange or not results:
+        came = ", ".join(strange) or "none"
+        raise EvaluationError(f"A report needs results of radkit.evaluate, such as classification(...); {came} came.")
     facts = study if isinstance(study, Mapping) else {"study": study} if study else {}
-    tables = [Table("Study", ("", ""), list(facts.items()))] if facts else []
     said = {item: answers.get(item, "").strip() or _found(item, results) or BLANK for item in CLAIM}
     blank = list(said.values()).count(BLANK)
     note = f"{blank} of {len(CLAIM)} items are left blank. After CLAIM (2020, updated 2024), in other words."
     claim = Table("CLAIM", ("item", "question", "answer"), [(i, CLAIM[i], said[i]) for i in CLAIM], [note])
-    tables += [*(result.table for result in results), claim]
-    pictures = [""] * bool(facts) + [_picture(result) for result in results] + [""]
-    sections = (f"<section>{t._repr_html_()}{p}</section>" for t, p in zip(tables, pictures, strict=True))
-    rows = "".join(sections).replace(f"<td>{BLANK}</td>", f'<td class="blank">{BLANK}</td>')
+    first = [Table("Study", ("", ""), list(facts.items()))] if facts else []
+    sections = [*first, *results, claim]
+    rows = "".join(f"<section>{x.table._repr_html_()}{_picture(x)}</section>" for x in sections)
+    rows = rows.replace(f"<td>{BLANK}</td>", f'<td class="blank">{BLANK}</td>')
     body = f'{STYLE}<article class="radkit-page"><h1>{html.escape(title)}</h1>{rows}</article>'
-    text = "\n\n".join([f"# {_plain(title)}", *map(_markdown, tables), "The figures are in report.html.\n"])
+    text = "\n\n".join([f"# {_plain(title)}", *(_markdown(x.table) for x in sections), "Figures: report.html.\n"])
     made = Report(title, body, text)
     if folder is not None:
         made.save(folder)
@@ -155,12 +105,10 @@ def _found(item: str, results: tuple) -> str:
     """What the results themselves say to an item."""
     if item == "uncertainty":
         return "95 % confidence intervals where they stand, with the number of patients; most by drawing patients."
-    if item == "measures":
-        return "; ".join(dict.fromkeys(str(r.table.title) for r in results)) + "."
     if item == "threshold":
         return "; ".join(f"On these cases: {r.chosen}." for r in results if getattr(r, "chosen", ""))
-    titles = [str(r.table.title) for r in results if type(r).__name__ in ANSWERED.get(item, "").split()]
-    return "See above: " + "; ".join(titles) + "." if titles else ""
+    titles = [r.table.title for r in results if item in (r.claim, "measures")]
+    return "See above: " + "; ".join(dict.fromkeys(titles)) + "." if titles else ""
 
 
 def _picture(result: Any) -> str:

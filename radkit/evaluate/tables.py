@@ -5,13 +5,12 @@ from __future__ import annotations
 import html
 import math
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..errors import EvaluationError
 
-STYLE = """<style>.radkit-result, .radkit-result table {font: 16px/1.4 system-ui} .radkit-result p {max-width: 52em}
-.radkit-result :is(caption, th, td) {text-align: left !important; padding: 4px 16px 4px 4px}
-.radkit-result caption {font-weight: bold} .radkit-result tr {border-bottom: 1px solid #8888}</style>"""
+STYLE = f"<style>{Path(__file__).with_name('results.css').read_text('utf-8')}</style>"
 
 
 class Tabled:
@@ -28,12 +27,13 @@ class Tabled:
 
 
 class Table(NamedTuple):
-    """Rows of what was found (numbers, text, `Interval`), a title above and notes below."""
+    """Rows of what was found (numbers, text, `Interval`), with a title, notes, and the item of CLAIM they answer."""
 
     title: str
     columns: Sequence[str]
     rows: Sequence[Sequence[object]]
     notes: Sequence[str] = ()
+    claim: str = ""
 
     @property
     def table(self) -> Table:
@@ -54,11 +54,6 @@ class Table(NamedTuple):
         return f"{head}<tr>{'</tr><tr>'.join(rows)}</tr></table>{notes}</div>"
 
 
-def cell(x: object) -> str:
-    """A number with two decimals, nan and infinity as a dash, the rest as it prints itself."""
-    return (f"{x:.2f}" if math.isfinite(x) else "–") if isinstance(x, float) else str(x)
-
-
 def subgroups(
     groups: Any, count: int, columns: Sequence[str], figures: Callable[[list[int]], Sequence[object]], *notes: str,
     order: Sequence[str] | None = None,
@@ -71,4 +66,9 @@ def subgroups(
         for group in order or sorted(set(names), key=str):
             rows.append((f"{kind} {group}".strip(), *figures([i for i in range(count) if names[i] == group])))
     warning = "Compare groups by the interval of their difference, not by whether two intervals overlap."
-    return Table("Subgroups", ("group", *columns), rows, [*notes, warning])
+    return Table("Subgroups", ("group", *columns), rows, [*notes, warning], "robustness")
+
+
+def cell(x: object) -> str:
+    """A number with two decimals, nan and infinity as a dash, the rest as it prints itself."""
+    return (f"{x:.2f}" if math.isfinite(x) else "–") if isinstance(x, float) else str(x)

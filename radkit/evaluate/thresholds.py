@@ -67,51 +67,35 @@ class Classification(Tabled):
         return OperatingPoint(float(threshold), found, cleared, ppv, npv, tp, fp, fn, tn, patients, chosen)
 
     def operating_point(
-        self, *, cost_of_miss: float | None = None, cost_of_false_alarm: float | None = None,
-        prevalence: float | None = None, sensitivity_at_least: float | None = None,
-        specificity_at_least: float | None = None,
-    ) -> OperatingPoint:  # fmt: skip
-        """Choose the threshold by what the clinic can afford, by one of three rules.
+        self, *, cost_of_miss: float, cost_of_false_alarm: float, prevalence: float | None = None
+    ) -> OperatingPoint:
+        """Choose the threshold with the least expected cost (Metz, Semin Nucl Med 1978;8:283).
 
-        ``cost_of_miss`` and ``cost_of_false_alarm`` (any unit, their ratio counts): the least expected cost, where a
-        share ``prevalence`` has the disease (without it: that of these cases; Metz, Semin Nucl Med 1978;8:283).
-        ``sensitivity_at_least``: the highest threshold that finds this share. ``specificity_at_least``: the lowest that
-        clears this share. Of equally good thresholds the lowest, which misses least.
+        The costs may be in any unit, their ratio counts. A share ``prevalence`` has the disease, without it that of
+        these cases. Of equally good thresholds it is the lowest, which misses least.
         """
         miss, alarm = cost_of_miss, cost_of_false_alarm
-        if [None in (miss, alarm), sensitivity_at_least is None, specificity_at_least is None].count(False) != 1:
-            raise EvaluationError(
-                "A threshold is chosen by one rule, and none or several came. Give cost_of_miss with "
-                "cost_of_false_alarm, or sensitivity_at_least, or specificity_at_least."
-            )
+        if not (miss > 0 and alarm > 0 and np.isfinite(miss / alarm)):
+            raise EvaluationError(f"Costs are above 0, and {miss:g} and {alarm:g} came; only their ratio counts.")
         self._need_both()
+        ill = share(self.truth.mean() if prevalence is None else prevalence, "prevalence")
         roc = optional("sklearn.metrics").roc_curve
         alarms, found, thresholds = roc(self.truth, self.score, drop_intermediate=False)
-        if sensitivity_at_least is not None:
-            first = np.argmax(found >= share(sensitivity_at_least, "sensitivity_at_least"))
-            return self.at(thresholds[first], chosen=f"the highest that finds at least {sensitivity_at_least:.0%}")
-        if specificity_at_least is not None:
-            last = np.flatnonzero(1 - alarms >= share(specificity_at_least, "specificity_at_least"))[-1]
-            return self.at(thresholds[last], chosen=f"the lowest that clears at least {specificity_at_least:.0%}")
-        if not (miss and alarm and min(miss, alarm) > 0 and np.isfinite(miss / alarm)):
-            raise EvaluationError(f"Costs are above 0, and {miss:g} and {alarm:g} came; only their ratio counts.")
-        ill = share(self.truth.mean() if prevalence is None else prevalence, "prevalence")
         loss = ill * (1 - found) * miss + (1 - ill) * alarms * alarm
         least = np.flatnonzero(loss <= loss.min() * (1 + 1e-12))[-1]
         why = f"a miss costs as much as {miss / alarm:g} false alarms, and {100 * ill:.3g} % have the disease"
         return self.at(thresholds[least], chosen=why)
 
     def calibration(self, bins: int = 10) -> Calibration:
-        """Return whether 0.8 means 80 %: the reliability curve, ECE and the Brier score; see `Calibration`."""
+        """Return whether 0.8 means 80 %: the reliability curve and the ECE."""
         return calibrate(self.truth, self.score, self.patient, bins)
 
-    def abstention(self, threshold: float, *, uncertainty: Any = None) -> Abstention:
-        """Return sensitivity and specificity among the cases kept when the least certain go to a human.
+    def abstention(self, threshold: float) -> Abstention:
+        """Return what is right among the cases kept when those next to the threshold go to a human.
 
-        ``uncertainty``: one number a case; without it the cases next to the threshold go first, equally large shares
-        of those called and of those not called.
+        They go in equal shares of those called and of those not called.
         """
-        return abstain(self, threshold, uncertainty)
+        return abstain(self.truth, self.score, self.patient, threshold)
 
     def by(self, groups: Any, *, threshold: float | None = None) -> Table:
         """Return AUC, and sensitivity and specificity at ``threshold``, of each group.
@@ -122,8 +106,8 @@ class Classification(Tabled):
         def figures(of: list[int]) -> list[object]:
             part = Classification(self.truth[of], self.score[of], self.patient[of])
             ill, n = int(part.truth.sum()), len(set(part.patient.tolist()))
-            both = 0 < ill < len(of)
-            row = [n, f"{ill} / {len(of) - ill}", part.auc if both else Interval(np.nan, np.nan, np.nan, n)]
+            area = part.auc if 0 < ill < len(of) else Interval(np.nan, np.nan, np.nan, n)
+            row = [n, f"{ill} / {len(of) - ill}", area]
             if threshold is not None:
                 point = part.at(threshold)
                 row += [point.sensitivity, point.specificity]
