@@ -9,7 +9,7 @@ from typing import Any
 
 from .._assets import store
 from .cache import Fetched, fetch
-from .ct import GENERATED, write_ct_series
+from .ct import HEADERS, write_ct_series
 from .sources import cache_folder, find_source
 from .volumes import read
 
@@ -79,6 +79,6 @@ def _header(source: Fetched) -> dict[str, Any]:
     )
     contrast = {"ContrastBolusAgent": "IODINE (agent not known)", "ContrastBolusRoute": "IV"}
     if source.stand_in:
-        return {**contrast, **GENERATED, "ImageComments": made}
+        return {**contrast, **HEADERS["generated"], "ImageComments": made}
     study = {"StudyDescription": "CT chest with contrast", "SeriesDescription": "Chest with contrast"}
     return {**contrast, **study, "ImageComments": made}

@@ -18,9 +18,9 @@ from pydicom.uid import generate_uid
 
 from radkit.dicom.table import counted
 from radkit.errors import DataError
+from radkit_phantoms.drawing import burn, draw
 
-from .ct import GENERATED, write_ct_series
-from .drawing import burn, draw
+from .ct import HEADERS, write_ct_series
 from .mr import write_mr_series
 from .volumes import write_nifti
 
@@ -133,7 +133,7 @@ class Study:
         uids = {f"{what}UID": generate_uid(entropy_srcs=[*entropy, what]) for what in _SHARED}
         dates = dict.fromkeys(("StudyDate", "SeriesDate", "AcquisitionDate", "ContentDate"), f"{year}{day}")
         return {
-            **{**GENERATED, **uids, **dates, "PatientID": self.patient, "PatientName": "RADKIT^COHORT"},
+            **{**HEADERS["generated"], **uids, **dates, "PatientID": self.patient, "PatientName": "RADKIT^COHORT"},
             **{"PatientSex": self.sex, "PatientAge": f"{self.age:03d}Y", "PatientBirthDate": f"{year - self.age}0101"},
             "StudyID": f"TIME-{self.time}",
             "AccessionNumber": f"{self.patient}-{self.time}",
