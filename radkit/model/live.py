@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 from tqdm import tqdm
 
 from radkit._optional import optional
@@ -85,8 +86,9 @@ def draw_outlines(whole: Any, near: Any, image: NDArray, truth: NDArray, predict
     """One slice, arrays (x, y) to right and anterior, as radiologists look at it: patient's right on the left."""
     low, high = np.percentile(image, (1, 99.8))
     image, truth, prediction = (each[::-1, ::-1].T for each in (image, truth, prediction))
-    row, column = np.argwhere(truth > 0).mean(0)
-    reach = max(12, *np.ptp(np.argwhere(truth > 0), 0))
+    parts, _ = ndimage.label(truth)
+    lesion = np.argwhere(parts == np.bincount(parts[parts > 0]).argmax())
+    (row, column), reach = lesion.mean(0), max(12, *np.ptp(lesion, 0))
     for axes in (whole, near):
         axes.imshow(image, cmap="gray", vmin=low, vmax=high)
         for name, mask, colour in (("truth", truth, ORANGE), ("prediction", prediction, BLUE)):
@@ -96,7 +98,7 @@ def draw_outlines(whole: Any, near: Any, image: NDArray, truth: NDArray, predict
         axes.set_axis_off()
     whole.set_title("a person held out")
     near.set(xlim=(column - reach, column + reach), ylim=(row + reach, row - reach), title="its largest lesion")
-    near.legend(loc="upper left", fontsize="small")
+    near.legend(loc="upper center", bbox_to_anchor=(0.5, 0), ncols=2, fontsize="small", frameon=False)
 
 
 def _png(figure: Figure) -> bytes:
