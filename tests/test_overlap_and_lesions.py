@@ -143,7 +143,7 @@ def test_the_froc_curve_is_the_one_worked_by_hand():
     assert found.at(threshold=0.45).fp_per_scan.value == pytest.approx(2 / 3)
 
 
-def test_froc_and_mean_sensitivity_are_those_of_monai():
+def test_froc_is_that_of_monai():
     from radkit._optional import optional
 
     monai = optional("monai.metrics")
@@ -153,8 +153,6 @@ def test_froc_and_mean_sensitivity_are_those_of_monai():
     alarms, sensitivity = monai.compute_froc_curve_data(false, hits, len(hits), 3)
     np.testing.assert_allclose(found.curve[1][::-1], alarms)
     np.testing.assert_allclose(found.curve[2][::-1], sensitivity)
-    score = monai.compute_froc_score(alarms, sensitivity, (1 / 8, 1 / 4, 1 / 2, 1, 2, 4, 8))
-    assert found.mean_sensitivity.value == pytest.approx(score)
 
 
 def test_size_classes_and_missed_lesions_name_what_was_missed():

@@ -220,7 +220,8 @@ def test_readings_that_do_not_fit_are_refused_in_words(a, b, options, words):
 
 def test_psi_and_ks_by_brute_force(rng):
     x, y = rng.normal(size=(100, 2)), rng.normal((0, 1.5), size=(80, 2))
-    same, moved = rk.evaluate.drift(x, y, names=["age", "HU"]).features
+    same, moved = rk.evaluate.drift(*({"age": a[:, 0], "HU": a[:, 1]} for a in (x, y))).features
+    assert (same.name, moved.name) == ("age", "HU")
     cuts = np.r_[-np.inf, np.quantile(x[:, 1], np.arange(1, 10) / 10), np.inf]
     p, q = ((np.histogram(side[:, 1], cuts)[0] + 0.5) / (len(side) + 5) for side in (x, y))
     assert moved.psi == pytest.approx(sum((q - p) * np.log(q / p)))

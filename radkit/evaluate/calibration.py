@@ -11,7 +11,7 @@ from scipy.stats import rankdata
 from .._optional import optional
 from ..errors import EvaluationError
 from .figures import BLUE, GREEN, GREY, drawing
-from .intervals import Interval, draw, estimate
+from .intervals import Interval, estimate
 from .operating import band
 from .tables import Table, Tabled
 
@@ -74,10 +74,10 @@ def calibrate(truth: np.ndarray, score: np.ndarray, patient: Any, bins: int) -> 
     def error(number: np.ndarray, truth: np.ndarray, score: np.ndarray) -> float:
         return float(np.abs(np.bincount(number, score - truth)).sum() / len(score))
 
-    ece, drawn = draw((number, truth, score), error, patient=patient)
+    ece = estimate((number, truth, score), error, patient=patient)
     perfect = np.random.default_rng(0).random((1000, len(score))) < score
     chance = float(np.quantile([error(number, one, score) for one in perfect], 0.95))
-    low, high = 2 * ece.value - np.nanquantile(drawn, [0.975, 0.025]) if ece.n > 1 else (np.nan, np.nan)
+    low, high = 2 * ece.value - np.nanquantile(ece.draws, [0.975, 0.025]) if ece.n > 1 else (np.nan, np.nan)
     low, high = (low if ece.value > chance else 0) + 0 * high, max(high, ece.value)
     ece = Interval(ece.value, max(low, 0.0), min(high, 1.0), ece.n)
     observed = tuple(estimate(truth[number == i], patient=patient[number == i]) for i in full)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -54,15 +54,13 @@ class Drift(Tabled):
         return Table(title, ("feature", "PSI", "KS", "p", "verdict"), rows, notes)
 
 
-def drift(reference: Any, current: Any, *, names: Sequence[str] | None = None, seed: int = 0) -> Drift:
+def drift(reference: Any, current: Any, *, seed: int = 0) -> Drift:
     """Compare features (brightness, age, a network's own) of the cases then and now.
 
     Parameters
     ----------
     reference, current : array of shape (cases, features), or dicts of one sequence a feature
         At least ten cases each. One case a patient, or p promises too much.
-    names : sequence of str, optional
-        The features' names.
 
     Raises
     ------
@@ -76,18 +74,18 @@ def drift(reference: Any, current: Any, *, names: Sequence[str] | None = None, s
     the reference, 500 permutations (Gretton, JMLR 2012;13:723); MONAI's MMDMetric has a linear kernel, which sees the
     means alone, and wants equally many cases.
     """
+    names: list[str] = []
     if isinstance(reference, Mapping) and isinstance(current, Mapping):
         if set(reference) != set(current):
             raise EvaluationError(f"Both need the same features; {sorted(reference)} and {sorted(current)} came.")
         names = list(reference)
         reference, current = (np.column_stack([side[name] for name in names]) for side in (reference, current))
     x, y = (side[:, None] if side.ndim == 1 else side for side in map(np.asarray, (reference, current)))
-    names = [f"feature {i}" for i in range(1, x.shape[-1] + 1)] if names is None else list(names)
-    if x.ndim != 2 or y.ndim != 2 or not x.shape[1] == y.shape[1] == len(names) > 0 or min(len(x), len(y)) < 10:
+    if x.ndim != 2 or x.shape[1:] != y.shape[1:] or not x.shape[1] or min(len(x), len(y)) < 10:
         raise EvaluationError(
-            f"(cases, features) with the same {len(names)} features and at least 10 cases are needed; "
-            f"{x.shape} and {y.shape} came."
+            f"(cases, features) with the same features and at least 10 cases are needed; {x.shape} and {y.shape} came."
         )
+    names = names or [f"feature {i}" for i in range(1, x.shape[1] + 1)]
     if any(side.dtype.kind not in "biuf" or not np.isfinite(side).all() for side in (x, y)):
         raise EvaluationError("Features are finite numbers; words, nan or infinity came. Count missing ones apart.")
     tests = [ks_2samp(a, b) for a, b in zip(x.T, y.T, strict=True)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ class Interval:
     """A figure with its confidence interval, and the ``n`` patients that it rests on.
 
     ``low`` and ``high`` are nan where no interval can be had: one patient, or the same figure in every draw.
+    ``draws`` holds the figure in each draw of the patients, nan where it was not defined.
     """
 
     value: float
@@ -26,6 +27,7 @@ class Interval:
     high: float
     n: int
     level: float = 0.95
+    draws: np.ndarray = field(default_factory=lambda: np.zeros(0), repr=False, compare=False)
 
     def __format__(self, spec: str) -> str:
         value, low, high = (format(x, spec or ".2f") for x in (self.value, self.low, self.high))
@@ -65,7 +67,7 @@ def interval(
     some 20 patients both promise too much. A share of hits (the mean of values of 0 and 1) that has one row a patient,
     or is 0 or 1, gets Wilson's interval: of 20 hits in 20 the bootstrap would say "1.00 to 1.00".
     """
-    found, _ = draw(values, statistic, patient=patient, level=level, n=n, seed=seed)
+    found = estimate(values, statistic, patient=patient, level=level, n=n, seed=seed)
     if found.n < 2:
         raise EvaluationError(
             f"An interval says how a figure would differ with other patients: it needs at least 2, and {found.n} came. "
@@ -74,39 +76,36 @@ def interval(
     return found
 
 
-def estimate(values: Any, statistic: Statistic = np.mean, **options: Any) -> Interval:
+def estimate(
+    values: Any, statistic: Statistic = np.mean, *, patient: Any = None, level: float = 0.95, n: int = 2000,
+    seed: int = 0,
+) -> Interval:  # fmt: skip
     """`interval` for a table: with fewer than two patients the bounds are nan, and nothing is raised."""
-    return draw(values, statistic, **options)[0]
-
-
-def draw(
-    values: Any, statistic: Statistic, *, patient: Any = None, level: float = 0.95, n: int = 2000, seed: int = 0
-) -> tuple[Interval, np.ndarray]:
-    """`estimate`, and the figure in each draw of the patients (nan where it was not defined)."""
     from scipy.stats import binomtest, bootstrap
 
     several = isinstance(values, tuple) and len(values) and np.ndim(values[0])
     arrays = [np.asarray(array) for array in (values if several else (values,))]
     names = list(range(len(arrays[0])) if patient is None else patient)
     number = {name: i for i, name in enumerate(dict.fromkeys(names))}
-    *arrays, owner = aligned(*arrays, np.array([number[name] for name in names], int))
-    people = len(number)
-    value, drawn = float(statistic(*arrays)) if people else np.nan, np.full(n, np.nan)
+    people, owner = len(number), np.array([number[name] for name in names], int)
+    aligned(*arrays, owner)
+    value = float(statistic(*arrays)) if people else np.nan
     if people < 2 or np.isnan(value):
-        return Interval(value, np.nan, np.nan, people, level), drawn
+        return Interval(value, np.nan, np.nan, people, level)
     if statistic is np.mean and np.isin(arrays[0], (0, 1)).all() and (len(owner) == people or value in (0, 1)):
         low, high = binomtest(round(value * people), people).proportion_ci(level, method="wilson")
-        return Interval(value, float(low), float(high), people, level), drawn
-    options = {"n_resamples": n, "confidence_level": level, "random_state": np.random.default_rng(seed)}
+        return Interval(value, float(low), float(high), people, level)
+    rng = np.random.default_rng(seed)
+    options = {"n_resamples": n, "confidence_level": level, "random_state": rng, "method": "BCa", "batch": 100}
     with warnings.catch_warnings(), np.errstate(all="ignore"):  # of draws without the figure, which are looked at below
         warnings.simplefilter("ignore")
-        result = bootstrap((np.arange(people),), _redrawn(statistic, arrays, owner), method="BCa", batch=100, **options)
-        (low, high), drawn = result.confidence_interval, result.bootstrap_distribution
+        result = bootstrap((np.arange(people),), _redrawn(statistic, arrays, owner), **options)
+        (low, high), draws = result.confidence_interval, result.bootstrap_distribution
         if not np.isfinite([low, high]).all():
-            low, high = np.nanquantile(drawn, [(1 - level) / 2, (1 + level) / 2])
-        if not np.nanmax(drawn) > np.nanmin(drawn):
+            low, high = np.nanquantile(draws, [(1 - level) / 2, (1 + level) / 2])
+        if not np.nanmax(draws) > np.nanmin(draws):
             low = high = np.nan  # alike in every draw: the bootstrap cannot say how far it may be off
-    return Interval(value, float(low), float(high), people, level), drawn
+    return Interval(value, float(low), float(high), people, level, draws)
 
 
 def _redrawn(statistic: Statistic, arrays: list[np.ndarray], owner: np.ndarray) -> Statistic:

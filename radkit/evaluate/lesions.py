@@ -49,13 +49,11 @@ class Detection(Tabled):
     @cached_property
     def curve(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """FROC: the thresholds from high to low, false positives per scan, sensitivity."""
-        return self._froc(range(len(self.patients)))
-
-    @cached_property
-    def mean_sensitivity(self) -> Interval:
-        """Mean sensitivity at 1/8, 1/4, 1/2, 1, 2, 4 and 8 false positives per scan, interpolated between points."""
-        scans = np.arange(len(self.patients))
-        return estimate(scans, lambda drawn: np.interp(RATES, *self._froc(drawn)[1:]).mean(), patient=self.patients)
+        # MONAI's compute_froc_curve_data leaves out the lowest threshold.
+        hits, false = np.array([x.score for x in self.lesions]), np.concatenate(self.false_alarms)
+        thresholds = np.unique([*false, *hits[hits >= 0], np.inf])[::-1]
+        false_at, hits_at = (np.sort(-x).searchsorted(-thresholds, "right") for x in (false, hits))
+        return thresholds, false_at / len(self.patients), hits_at / (len(hits) or np.nan)
 
     def at(self, *, fp_per_scan: float | None = None, threshold: float = 0) -> WorkingPoint:
         """Sensitivity at a threshold, or at the lowest one with at most ``fp_per_scan`` false positives per scan."""
@@ -69,26 +67,23 @@ class Detection(Tabled):
         """Threshold and sensitivity at 1/8 to 8 false positives per scan."""
         rows = [(f"{rate:g}", *self.at(fp_per_scan=rate)) for rate in RATES]
         columns = ("allowed a scan", "threshold", "sensitivity", "false positives a scan")
-        mean = f"Mean at these rates, between points interpolated: {self.mean_sensitivity}. n counts patients."
-        notes = [mean, f"A hit is an IoU of at least {self.iou:g}."]
+        notes = [f"A hit is an IoU of at least {self.iou:g}. n counts patients."]
         return Table(f"{len(self.lesions)} lesions in {len(self.patients)} scans", columns, rows, notes)
 
     def by(self, groups: Any = "size", *, threshold: float = 0, edges_mm: Sequence[float] = (6, 10)) -> Table:
         """Sensitivity by "size", in classes of diameter parted at ``edges_mm``; or by group, one name a scan."""
-        size, order = (
-            isinstance(groups, str),
-            [f"below {edges_mm[0]:g} mm", *(f"from {edge:g} mm" for edge in edges_mm)],
-        )
-        if size:
-            groups = [order[np.digitize(lesion.diameter_mm, edges_mm)] for lesion in self.lesions]
+        order = [f"below {edges_mm[0]:g} mm", *(f"from {edge:g} mm" for edge in edges_mm)]
+        units = [[x] for x in self.lesions]  # what a group is made of: lesions, or the lesions of a scan
+        if isinstance(groups, str):
+            groups = [order[np.digitize(x.diameter_mm, edges_mm)] for x in self.lesions]
+        else:
+            order, units = [], [[x for x in self.lesions if x.scan == i] for i in range(len(self.patients))]
 
         def found(of: list[int]) -> tuple[str, Interval]:
-            among = [lesion for i, lesion in enumerate(self.lesions) if (i if size else lesion.scan) in of]
-            hits = sum(lesion.score >= threshold for lesion in among)
-            return f"{hits} of {len(among)}", _found(among, threshold)
+            among = [x for i in of for x in units[i]]
+            return f"{sum(x.score >= threshold for x in among)} of {len(among)}", _found(among, threshold)
 
-        count, note = len(self.lesions if size else self.patients), "n counts patients."
-        return subgroups(groups, count, ("found", "sensitivity"), found, note, order=order if size else None)
+        return subgroups(groups, len(units), ("found", "sensitivity"), found, "n counts patients.", order=order)
 
     def missed(self, *, threshold: float = 0) -> Table:
         """The lesions without a finding at the threshold, the largest first."""
@@ -100,8 +95,8 @@ class Detection(Tabled):
         """The FROC curve, with the interval of the sensitivity at 1/8 to 8 false positives per scan."""
         if not self.lesions:
             raise EvaluationError("A FROC curve shows how many lesions are found, and the truth holds none.")
-        mean = f"{100 * self.mean_sensitivity.value:.0f} %"
-        with drawing(f"{mean} of the lesions found (mean of 1/8 to 8 false positives a scan)") as (figure, axes):
+        share = self.at(fp_per_scan=1).sensitivity.value
+        with drawing(f"{share:.0%} of the lesions found at one false positive a scan") as (figure, axes):
             _, alarms, found = self.curve
             axes.plot([0.01, *alarms.clip(0.01), 99], [0, *found, found[-1]], drawstyle="steps-post", color=BLUE)
             for rate in RATES:
@@ -110,15 +105,6 @@ class Detection(Tabled):
             axes.set_xticks(RATES, ["1/8", "1/4", "1/2", "1", "2", "4", "8"])
             axes.set(xlabel="false positives per scan", ylabel="lesions found", xlim=(0.1, 10), ylim=(0, 1.02))
         return figure
-
-    def _froc(self, scans: Sequence[int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        # MONAI's compute_froc_curve_data leaves out the lowest threshold, and is slow for 2,000 draws.
-        times = np.bincount(scans, minlength=len(self.patients))[[x.scan for x in self.lesions]]
-        hits = np.repeat([x.score for x in self.lesions], times)
-        false = np.concatenate([self.false_alarms[i] for i in scans])
-        thresholds = np.unique([*false, *hits[hits >= 0], np.inf])[::-1]
-        false_at, hits_at = (np.sort(-x).searchsorted(-thresholds, "right") for x in (false, hits))
-        return thresholds, false_at / len(scans), hits_at / (len(hits) or np.nan)
 
 
 def detection(
@@ -148,8 +134,8 @@ def detection(
     Notes
     -----
     A finding that hits no lesion is a false positive; a second one on the same lesion is neither that nor a second
-    hit. FROC and mean sensitivity as in LUNA16 (Setio et al., Med Image Anal 2017;42:1); an IoU of 0.1, so that one
-    huge finding does not hit everything, as in nnDetection (Baumgartner et al., MICCAI 2021).
+    hit. FROC as in LUNA16 (Setio, Med Image Anal 2017;42:1); an IoU of 0.1, so that one huge finding does not hit
+    everything, as in nnDetection (Baumgartner, MICCAI 2021).
     """
     pairs = list(read_pairs(truths, predictions, spacing, patient))
     if any(mm is None for *_, mm in pairs):
@@ -162,8 +148,9 @@ def detection(
             raise EvaluationError(f"Probabilities from 0 to 1 were expected in scan {scan + 1}.")
         name, lesion, size, centre, _ = _parts(truth, by_label[0], truth)
         _, finding, sizes, _, scores = _parts(mask, by_label[1], values)
-        shared, both = np.zeros((len(sizes), len(size)), int), (finding > 0) & (lesion > 0)
-        np.add.at(shared, (finding[both] - 1, lesion[both] - 1), 1)
+        shared = np.zeros((len(sizes) + 1, len(size) + 1), int)
+        np.add.at(shared, (finding[finding > 0], lesion[finding > 0]), 1)
+        shared = shared[1:, 1:]
         hit = (shared > 0) & (shared >= iou * (sizes[:, None] + size - shared))
         diameter = (6 / np.pi * size * np.prod(mm)) ** (1 / 3)
         best = np.where(hit, scores[:, None], -np.inf).max(axis=0, initial=-np.inf)

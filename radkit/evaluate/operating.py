@@ -55,11 +55,10 @@ class OperatingPoint(Tabled):
         Both are taken to hold there too; but where disease is caught earlier, sensitivity is often lower.
         """
         share(prevalence, "prevalence")
-        ends = [(getattr(self.sensitivity, end), getattr(self.specificity, end)) for end in ("value", "low", "high")]
-        ppv = (_bayes(found, 1 - cleared, prevalence) for found, cleared in ends)
-        npv = (_bayes(cleared, 1 - found, 1 - prevalence) for found, cleared in ends)
-        both = [Interval(value, low, high, self.patients) for value, low, high in (ppv, npv)]
-        return PredictiveValues(both[0], both[1], _in_people(prevalence, *ends[0]))
+        found, cleared = self.sensitivity, self.specificity
+        ppv, npv = _bayes(found, cleared, prevalence), _bayes(cleared, found, 1 - prevalence)
+        both = [Interval(*ends, self.patients) for ends in (ppv, npv)]
+        return PredictiveValues(both[0], both[1], _in_people(prevalence, found, cleared))
 
     def plot(self, prevalence: float | None = None) -> Any:
         """Draw PPV and NPV against prevalence, with their bounds; ``prevalence`` is marked."""
@@ -106,19 +105,21 @@ def share(value: float, name: str) -> float:
     return float(value)
 
 
-def _bayes(hit: float, alarm: float, prior: float) -> float:
-    """P(disease | called), of P(called | disease), P(called | none) and P(disease)."""
-    called = hit * prior + alarm * (1 - prior)
-    return hit * prior / called if called else np.nan
+def _bayes(found: Interval, cleared: Interval, prior: float) -> tuple[float, float, float]:
+    """The share that is right among those called, and its bounds; ``prior`` is the share that should be called."""
+    hits = [share * prior for share in (found.value, found.low, found.high)]
+    alarms = [(1 - share) * (1 - prior) for share in (cleared.value, cleared.low, cleared.high)]
+    value, low, high = (hit / (hit + alarm) if hit + alarm else np.nan for hit, alarm in zip(hits, alarms, strict=True))
+    return value, low, high
 
 
-def _in_people(prevalence: float, sensitivity: float, specificity: float) -> str:
+def _in_people(prevalence: float, sensitivity: Interval, specificity: Interval) -> str:
     """Natural frequencies, as Gigerenzer and Hoffrage (Psychol Rev 1995;102:684) taught doctors to say them."""
-    if np.isnan(sensitivity + specificity):
+    if np.isnan(sensitivity.value + specificity.value):
         return "Of one of the two, with disease or without, there was no case: this cannot be said in people."
     people = next((p for p in (1000, 10_000, 100_000) if p * prevalence >= 10), 1_000_000)
     ill = round(people * prevalence)
-    found, alarms = round(ill * sensitivity), round((people - ill) * (1 - specificity))
+    found, alarms = round(ill * sensitivity.value), round((people - ill) * (1 - specificity.value))
     return (
         f"Of {people:,} people {ill:,} have the disease: {found:,} of them called, {ill - found:,} missed. "
         f"Of the {people - ill:,} others {alarms:,} called needlessly. So {found:,} of the {found + alarms:,} "

@@ -50,12 +50,9 @@ class Report:
 
 
 def report(
-    title: str,
-    *results: Any,
-    study: Mapping[str, object] | str = "",
-    answers: Mapping[str, str] | None = None,
+    title: str, *results: Any, study: Mapping[str, object] | str = "", answers: Mapping[str, str] | None = None,
     folder: str | os.PathLike | None = None,
-) -> Report:
+) -> Report:  # fmt: skip
     """Write one page: the study, each result with its table and figure, and the items of CLAIM.
 
     Parameters

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..errors import EvaluationError
 from .figures import BLUE, GREY, RED, drawing, whisker
-from .intervals import Interval, Statistic, aligned, draw, estimate
+from .intervals import Interval, Statistic, aligned, estimate
 from .tables import Table, Tabled
 
 
@@ -130,7 +130,7 @@ def compare(
     def better(*rows: np.ndarray) -> float:
         return sign * (of(*rows[:-2], rows[-1]) - of(*rows[:-2], rows[-2])) + 0.0  # never -0.00
 
-    gain, drawn = draw((*head, a, b), better, patient=people, **options)
+    gain = estimate((*head, a, b), better, patient=people, **options)
     if np.isnan(gain.value):
         raise EvaluationError("The statistic is not defined for these cases; an AUC needs cases of both classes.")
     if means:
@@ -138,7 +138,7 @@ def compare(
         how = {"permutation_type": "samples", "random_state": np.random.default_rng(0)}
         p = permutation_test((gains,), np.mean, **how).pvalue if gain.n > 1 else 1.0
     else:
-        gains, known = np.zeros(0), drawn[np.isfinite(drawn)]
+        gains, known = np.zeros(0), gain.draws[np.isfinite(gain.draws)]
         p = min(1.0, 2 * (1 + min((known <= 0).sum(), (known >= 0).sum())) / (1 + len(known)))
     return Comparison(names, one, two, gain, gains, float(p), margin)
 
