@@ -122,10 +122,8 @@ for axis, (name, part) in zip(axes, {"the truth t": t, "the map p": p}.items(), 
 # *loss* is to be small where things are good, so one takes 1 − Dice. By hand, and by MONAI (whose second line begins before the *sigmoid*, the function that makes a probability of any number):
 
 # %%
-dice = 1 - 2 * (p * t).sum() / (p.sum() + t.sum())
-print(
-    f"1 − Dice                  by hand {dice:.4f}   MONAI {monai.losses.DiceLoss()(p[None, None], t[None, None]):.4f}"
-)
+dice, by_monai = 1 - 2 * (p * t).sum() / (p.sum() + t.sum()), monai.losses.DiceLoss()(p[None, None], t[None, None])
+print(f"1 − Dice                  by hand {dice:.4f}   MONAI {by_monai:.4f}")
 cross_entropy = -(t * p.log() + (1 - t) * (1 - p).log()).mean()
 both = monai.losses.DiceCELoss(sigmoid=True)(p.logit()[None, None], t[None, None])
 print(f"1 − Dice + cross-entropy  by hand {dice + cross_entropy:.4f}   MONAI {both:.4f}")
@@ -159,7 +157,7 @@ for name, guess in {"nothing": 0 * masks, "everything": 1 + 0 * masks, "one voxe
 # A **U-Net** (Ronneberger 2015), from MONAI: it halves the picture twice, to see more around each voxel, then doubles it again and
 # each time adds what it had seen at that size before. A `Conv2d` looks at 3 × 3 neighbours and multiplies each by a **weight**; with a stride of 2 it makes the picture half as wide
 # and half as high, and a `ConvTranspose2d` makes it twice that. *Predict:
-# how many weights are there: a thousand, a hundred thousand, a hundred million?*
+# how many weights are there: hundreds, tens of thousands, hundreds of millions?*
 
 
 # %%
@@ -281,14 +279,14 @@ three, others = with_lesion(learn[:3]), with_lesion(held_out[:3])
 # %%
 network = new_network()
 optimizer, known, new = torch.optim.AdamW(network.parameters(), lr=4e-3), [], []
-for step in range(101):
+for step in range(121):
     if step % 10 == 0:
         known, new = [*known, dice_of(*three)], [*new, dice_of(*others)]
     chosen = torch.randperm(len(three[0]))[:16]
     one_step(three[0][chosen], three[1][chosen])
 plt.figure(figsize=(10, 4.6)), plt.xlabel("step"), plt.ylabel("Dice, slices with a lesion"), plt.ylim(0, 1)
 for curve, look, name in ((new, "o-", "three others"), (known, "s--", "the three it learns from")):
-    plt.plot(range(0, 101, 10), curve, look, label=f"{name}: {curve[-1]:.2f} at the end"), plt.legend()
+    plt.plot(range(0, 121, 10), curve, look, label=f"{name}: {curve[-1]:.2f} at the end"), plt.legend()
 
 # %% [markdown]
 # Look at the two numbers in the picture. The gap between them is **overfitting**: the network has far more weights than these three people
