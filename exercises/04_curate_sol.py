@@ -21,9 +21,8 @@ level = int(lesion.sum(axis=(1, 2)).argmax())  # the slice that shows most of it
 height = float(flair.affine[2] @ [level, 0, 0, 1])  # of that slice, in mm
 title, bright = f"{study.patient}, FLAIR, grown by radkit", int(flair.array.max())
 reader_a, reader_b = (study.drawn_by(number, wander_mm=0.8).array > 0 for number in (3, 7))
-names = np.repeat(sorted(cohort.patients), 6)  # six slices of each patient, by the patient's name
-names = np.random.default_rng(4).permutation(names)
-learning, testing = names[24:], names[:24]
+shuffled = np.random.default_rng(4).permutation(np.repeat(list(cohort.patients), 6))  # six slices of each, by name
+learning, testing = shuffled[24:], shuffled[:24]
 check = rk.check.Exercise(
     "04_curate",
     **{"cohort": cohort, "study": study, "largest": largest, "lesion": lesion, "level": level, "flair": flair},
@@ -66,16 +65,14 @@ rk.check.Mask(
         (coronal, "That is the right lesion, in the coronal plane. Asked for is the axial slice, so that all readers outline the same."),
     ],
     hint="It is the one bright spot as large as a cherry, in the axial picture. Did you scroll? Go back to the slice it opened at.",
-    way="Run along the edge, where bright turns to grey: what is more lesion than not is inside. One voxel off is allowed.",
+    way="Run along the edge, where bright turns to grey: what is more lesion than not is inside. A millimetre more or less is allowed.",
     right="That outline is a label: an opinion, with you as its author. The next reader will draw it a little differently.",
 )  # fmt: skip
 
 # %%
-from scipy.spatial import ConvexHull
-
-spots = np.argwhere(lesion[level])  # SOLUTION:
-edge = spots[ConvexHull(spots).vertices]  # SOLUTION:
-edge = edge.mean(axis=0) + 1.1 * (edge - edge.mean(axis=0))  # SOLUTION:
+turn = np.linspace(0, 2 * np.pi, 36, endpoint=False)[:, None]  # SOLUTION:
+area = np.argwhere(lesion[level])  # SOLUTION:
+edge = area.mean(axis=0) + np.sqrt(len(area) / np.pi) * np.hstack([np.sin(turn), np.cos(turn)])  # SOLUTION:
 points = [(flair.affine @ [level, row, column, 1])[:3].tolist() for row, column in edge]  # SOLUTION:
 view.contours = [{"plane": "axial", "slice": level, "points": points}]  # SOLUTION
 check("outline", view)
@@ -133,7 +130,7 @@ rk.check.Number(
     },
     hint="Make a list of the patients in each half, each named once. Who is on both lists?",
     way="`set(learning)` has each patient once; `set(learning) & set(testing)` are those in both.",
-    right="A score from this test says how well the program knows these people again. First split the patients, then cut slices.",
+    right="A score from this test says how well the program recognises these people. First split the patients, then cut slices.",
 )  # fmt: skip
 
 # %%
@@ -143,7 +140,7 @@ check("leak", in_both)
 # %% [markdown]
 # ## 4 · What would a model rather learn? (no code)
 #
-# Half of the patients were sent by hospital South, as this one. **Put the crosshair on what tells "lesions" from "none" more easily than
+# About half of the patients were sent by hospital South, as this one. **Put the crosshair on what tells "lesions" from "none" more easily than
 # the lesions do.** Scroll with the wheel, click to move the crosshair, then press *Check*.
 
 # %%
@@ -160,12 +157,12 @@ rk.check.Point(
     tolerance=(12, 14, 200),  # at whatever height
     wrong=[
         (largest.centre, "That is the disease: what a model should look at. But it is small, and elsewhere in each patient; something else is easier."),
-        ((0, 0, z), "That is the middle of the brain. Here all have it alike, ill or healthy. The ventricles widen with age, not with hospital South."),
+        ((0, 10, z), "That is the middle of the brain. Here all have it alike, ill or healthy. The ventricles widen with age, not with hospital South."),
         ((x, -y, z), "Outside of the brain is the right idea, but there is nothing at the back. Look at the front of the picture."),
     ],
     hint="It has nothing to do with the patient. Look outside of the brain, in every slice.",
     way="A hospital burns it into a corner of its images. Most of those whom it sends are ill.",
-    right="The S of South: in every slice, at the same place, as bright as nothing else. A model learns it first.",
+    right="The S of South: in every slice, at the same place, brighter than all else. A model learns it first.",
 )  # fmt: skip
 
 # %%
