@@ -76,12 +76,8 @@ class Cohort(Sequence[Study]):
         """Part the cohort: what to learn from, and the `share` of the patients (or anatomies) that is held out.
 
         All time points of a patient stay together; with `by` "anatomy", so does all that was grown from one anatomy.
-        Each half gets its part of those who have a lesion. Another `seed`, another draw.
-
-        Raises
-        ------
-        DataError
-            If there are not two patients (or anatomies) to part, or no such share or `by`.
+        Each half gets its part of those who have a lesion. Another `seed`, another draw. What cannot be parted, or not
+        so, is a DataError.
         """
         if by not in ("patient", "anatomy") or not 0 < share < 1:
             raise DataError(f'Expected by="patient" or "anatomy" and a share between 0 and 1, got {by!r} and {share!r}')
@@ -103,9 +99,7 @@ class Cohort(Sequence[Study]):
         Returns the folder. It must not exist (DataError), and appears when all is written.
         """
         with new_folder(folder) as part:
-            for study in tqdm(
-                self.studies, desc="Writing", unit="study", leave=False, file=sys.stdout, disable=not progress
-            ):
+            for study in tqdm(self, "Writing", unit="study", leave=False, file=sys.stdout, disable=not progress):
                 study.write(part / f"{study.patient}-{study.time}")
             (part / "sheet.md").write_text(self.sheet, encoding="utf-8")
         return Path(folder)

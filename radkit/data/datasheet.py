@@ -6,9 +6,11 @@ import base64
 from collections import Counter
 from collections.abc import Iterator
 from io import BytesIO
+from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
+import yaml
 
 from radkit._optional import optional
 from radkit.dicom.table import Table, counted
@@ -19,35 +21,7 @@ if TYPE_CHECKING:
     from .study import Study
 
 _PICTURES = 8
-# After Gebru et al., Datasheets for Datasets, CACM 2021;64(12):86-92: the questions that a grown cohort can answer.
-_TEXT = """# Data sheet: {name}, seed {seed}
-
-**Nobody was imaged. Grown by radkit for teaching and prototyping, never for diagnosis.**
-
-## What it is for
-{studies} of {people}, to learn how a model is trained and judged where the truth is known exactly.
-
-## What is in it
-Each study has {images}, on one grid of {grid}; the labels number the lesions from 1.
-
-{groups}
-
-{lesions}
-
-## How it was made
-Each body is cut out of, or deformed from, the images below; lesions, noise and the scanner's signature are added by
-code. The same name, seed and knobs give the same bytes again: {knobs}.
-
-{sources}
-
-## Who drew the label
-{label} `mask` is the label as drawn, `truth` is exact.
-
-## What it must not be used for
-- To claim that a model works on patients: what one program grows is more alike, and easier, than people are.
-- To claim that it works on other anatomy: all of it comes from {anatomies}.
-- As real images: never pass them on as such, and never send them to an archive of patients.
-{marker}"""
+_WORDS: dict[str, str] = yaml.safe_load(Path(__file__).with_name("datasheet.yaml").read_text("utf-8"))
 
 
 class Sheet(str):
@@ -59,41 +33,31 @@ class Sheet(str):
 
 def write_sheet(cohort: Cohort) -> Sheet:
     """Return the data sheet of a cohort."""
-    sizes = sorted(lesion.diameter_mm for study in cohort for lesion in study.lesions)
     sources = {study.anatomy: study.made_from for study in cohort}
-    lesions = f"{counted(len(sizes), 'lesion')}"
+    facts = {
+        "name": cohort.name,
+        "seed": cohort.seed,
+        "studies": counted(len(cohort), "study", "studies"),
+        "people": counted(len(cohort.patients), "person who never was", "people who never were"),
+        "images": ", ".join(cohort[0].images) if cohort else "no image",
+        "grid": " or ".join(sorted({study.grid for study in cohort})) or "no voxels",
+        "groups": "\n".join(_groups(cohort)),
+        "knobs": ", ".join(f"`{knob}={value!r}`" for knob, value in cohort.knobs.items()),
+        "sources": "\n".join(f"- `{anatomy}`: {made_from}" for anatomy, made_from in sources.items()),
+        "anatomies": counted(len(sources), "anatomy", "anatomies"),
+    }
+    sizes = sorted(lesion.diameter_mm for study in cohort for lesion in study.lesions)
+    lesions, measured, marker = counted(len(sizes), "lesion"), "", ""
     if sizes:
-        lesions += f", {sizes[0]:.1f} to {sizes[-1]:.1f} mm across, half of them above {sizes[len(sizes) // 2]:.1f} mm "
-        lesions += f"(the sphere of the same volume): {_kinds(cohort)}."
-    label, marker = "Nobody: a voxel is a lesion's if more than half of it is.", ""
-    if noise := cohort.knobs["label_noise"]:
-        missed = sum(not (s.mask.array == lesion.number).any() for s in cohort for lesion in s.lesions)
-        label = (
-            f"One simulated reader, whose outline strays from the true surface by {noise:g} mm (standard deviation), "
-            f"in part by habit, and who overlooked {missed} of {counted(len(sizes), 'lesion')}."
-        )
+        low, middle, high = sizes[0], sizes[len(sizes) // 2], sizes[-1]
+        measured = _WORDS["sizes"].format(low=low, middle=middle, high=high, kinds=_kinds(cohort))
+    noise = cohort.knobs["label_noise"]
+    missed = sum(not (s.mask.array == lesion.number).any() for s in cohort for lesion in s.lesions)
+    label = _WORDS["drawn" if noise else "exact"].format(noise=noise, missed=missed, lesions=lesions)
     if marked := sum(study.marked for study in cohort):
-        marker = (
-            f"- To judge a model without care: {counted(marked, 'study', 'studies')} bear a marker that the site South "
-            "burned in, and lesions are not as frequent there as elsewhere. A model may learn the marker.\n"
-        )
-    return Sheet(
-        _TEXT.format(
-            name=cohort.name,
-            seed=cohort.seed,
-            studies=counted(len(cohort), "study", "studies"),
-            people=counted(len(cohort.patients), "person who never was", "people who never were"),
-            images=", ".join(cohort[0].images) if cohort else "no image",
-            grid=" or ".join(sorted({study.grid for study in cohort})) or "no voxels",
-            groups="\n".join(_groups(cohort)),
-            lesions=lesions,
-            knobs=", ".join(f"`{knob}={value!r}`" for knob, value in cohort.knobs.items()),
-            sources="\n".join(f"- `{anatomy}`: {made_from}" for anatomy, made_from in sources.items()),
-            label=label,
-            anatomies=counted(len(sources), "anatomy", "anatomies"),
-            marker=marker,
-        )
-    )
+        marker = _WORDS["marker"].format(marked=counted(marked, "study", "studies"))
+    text = _WORDS["sheet"].format(**facts, lesions=lesions, sizes=measured, label=label, marker=marker)
+    return Sheet(text.rstrip() + "\n")
 
 
 def _kinds(cohort: Cohort) -> str:
@@ -126,13 +90,11 @@ class Studies(Table):
 
 def as_html(cohort: Cohort) -> str:
     """Return pictures of the first studies, and a table of all."""
-    rows = [
-        (
-            *(str(value) for value in (s.patient, s.time, s.sex, s.age, s.site, s.scanner, len(s.lesions) or "")),
-            f"{sum(lesion.volume_mm3 for lesion in s.lesions) / 1000:.2f} ml" if s.lesions else "",
-        )
-        for s in cohort
-    ]
+    rows = []
+    for s in cohort:
+        volume = f"{sum(lesion.volume_mm3 for lesion in s.lesions) / 1000:.2f} ml" if s.lesions else ""
+        told = (s.patient, s.time, s.sex, s.age, s.site, s.scanner, len(s.lesions) or "", volume)
+        rows.append(tuple(str(value) for value in told))
     return "".join(map(_picture, cohort.studies[:_PICTURES])) + Studies(repr(cohort), rows)._repr_html_()
 
 

@@ -94,29 +94,27 @@ def cohort(
     DataError
         If there is no such cohort or scanner, a knob is out of its range, or the cohort would not fit into memory.
     """
-    knobs: dict[str, Any] = {
-        "n": n,
-        "scanner": tuple(np.atleast_1d(scanner).tolist()),
-        "dose": dose,
-        "thickness_mm": thickness_mm,
-    }
-    knobs |= {"prevalence": prevalence, "women": women, "age": tuple(np.atleast_1d(age).tolist())}
+    knobs: dict[str, Any] = {"n": n, "scanner": _several(scanner), "dose": dose, "thickness_mm": thickness_mm}
+    knobs |= {"prevalence": prevalence, "women": women, "age": _several(age)}
     knobs |= {"label_noise": label_noise, "shortcut": shortcut, "times": times}
-    knobs |= {} if anatomies is None else {"anatomies": tuple(np.atleast_1d(anatomies).tolist())}
+    knobs |= {} if anatomies is None else {"anatomies": _several(anatomies)}
     phantom = _checked(name, seed, knobs)
-    bases = knobs.get("anatomies", _BASES[name])
-    sources = [fetch(base, stand_in=stand_in, progress=progress) for base in bases]
-    for source in sources:
+    bodies = []
+    for base in knobs.get("anatomies", _BASES[name]):
+        source = fetch(base, stand_in=stand_in, progress=progress)
         if source.folder not in _BODIES:
             _BODIES[source.folder] = _body(source, phantom)
-    bodies = [(_BODIES[source.folder], source) for source in sources]
-
+        bodies.append((_BODIES[source.folder], source))
     key, studies = [seed, crc32(name.encode())], list[Study]()
     for number in tqdm(range(n), "Growing", unit="patient", leave=False, file=sys.stdout, disable=not progress):
         studies += _patient(phantom, name, key, number, knobs, bodies)
         if number == 0:
             _refuse_if_too_large(studies, n)
     return Cohort(name, seed, knobs, tuple(studies))
+
+
+def _several(values: Any) -> tuple[Any, ...]:
+    return tuple(np.atleast_1d(values).tolist())
 
 
 def _checked(name: str, seed: int, knobs: Mapping[str, Any]) -> Any:
@@ -150,25 +148,21 @@ def _even(key: list[int], number: int, what: int) -> float:
 
 
 def _patient(
-    phantom: Any,
-    name: str,
-    key: list[int],
-    number: int,
-    knobs: Mapping[str, Any],
-    bodies: Sequence[tuple[Any, Fetched]],
+    phantom: Any, name: str, key: list[int], number: int, knobs: Mapping[str, Any], bodies: list[tuple[Any, Fetched]]
 ) -> list[Study]:
     """Grow a patient. Each property has a lot of its own, so that a knob changes nothing but what it is for."""
     lesion, sex, scanner, body, site = (_even(key, number, what) for what in range(5))
     rng = np.random.default_rng([*key, number])
     shape, (young, old) = int(rng.integers(2**31)), knobs["age"]
-    age, anatomy, source = int(young + rng.random() * (old + 1 - young)), *bodies[int(body * len(bodies))]
+    age, (anatomy, source) = int(young + rng.random() * (old + 1 - young)), bodies[int(body * len(bodies))]
     ill, shortcut = lesion < knobs["prevalence"], 0.5 if knobs["shortcut"] is None else knobs["shortcut"]
-    who = {
-        "sex": "F" if sex < knobs["women"] else "M",
-        "scanner": knobs["scanner"][int(scanner * len(knobs["scanner"]))],
-    }
-    how = {"scanner": who["scanner"], "dose": knobs["dose"], "thickness_mm": knobs["thickness_mm"]}
+    who: dict[str, Any] = {"sex": "F" if sex < knobs["women"] else "M"}
+    who["patient"] = f"{name.partition('-')[0].upper()}-{number:04d}"
     who["site"] = "South" if site < (shortcut if ill else 1 - shortcut) else "North"
+    who["scanner"] = knobs["scanner"][int(scanner * len(knobs["scanner"]))]
+    who["anatomy"] = source.name
+    who["made_from"] = f"{source.title}. {source.attribution} Licence: {source.licence}."
+    how = {"scanner": who["scanner"], "dose": knobs["dose"], "thickness_mm": knobs["thickness_mm"]}
     try:
         if name == "chest-nodules":
             grown = [phantom.grow_chest(anatomy, shape, nodules=None if ill else 0, **how)]
@@ -177,13 +171,12 @@ def _patient(
             grown = phantom.grow_brain(anatomy, shape, lesions=None if ill else 0, **how)
     except ValueError as error:
         raise DataError(f"Patient {number} of {name!r} cannot be grown from {source.name}: {error}") from error
-    who |= {"patient": f"{name.partition('-')[0].upper()}-{number:04d}", "anatomy": source.name}
-    who["made_from"] = f"{source.title}. {source.attribution} Licence: {source.licence}."
     studies = []
     for time, (images, truth, facts) in enumerate(grown):
         lesions = tuple(Lesion(**fact) for fact in facts)
         study = Study(time=time, images=images, truth=truth, mask=truth, lesions=lesions, age=age + time // 2, **who)
-        study = study.with_marker() if knobs["shortcut"] is not None and study.site == "South" else study
+        if knobs["shortcut"] is not None and study.site == "South":
+            study = study.with_marker()
         studies.append(replace(study, mask=study.drawn_by(0, wander_mm=knobs["label_noise"])))
     return studies
 

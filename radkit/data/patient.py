@@ -18,25 +18,13 @@ VERSION = 1  # raise it when the writer changes: the series is then written anew
 
 @dataclass(frozen=True)
 class Story:
-    """The patient of the course.
-
-    Attributes
-    ----------
-    folder, files
-        The CT series, one file a slice, in the order of ``InstanceNumber`` (head first).
-    title
-        What a picture of it is labelled with; a generated stand-in says so here.
-    stand_in
-        True if it is the generated stand-in.
-    source
-        The entry of the catalog that it was made from.
-    """
+    """The patient of the course."""
 
     folder: Path
-    files: list[Path]
-    title: str
-    stand_in: bool
-    source: Fetched
+    files: list[Path]  # the CT series, one file a slice, in the order of InstanceNumber (head first)
+    title: str  # what a picture of it is labelled with; a generated stand-in says so here
+    stand_in: bool  # whether it is the generated stand-in
+    source: Fetched  # what it was made from
 
 
 def story(*, stand_in: bool | None = None) -> Story:

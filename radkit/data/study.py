@@ -133,7 +133,7 @@ class Study:
         uids = {f"{what}UID": generate_uid(entropy_srcs=[*entropy, what]) for what in _SHARED}
         dates = dict.fromkeys(("StudyDate", "SeriesDate", "AcquisitionDate", "ContentDate"), f"{year}{day}")
         return {
-            **{**HEADERS["generated"], **uids, **dates, "PatientID": self.patient, "PatientName": "RADKIT^COHORT"},
+            **{**HEADERS["generated"], **HEADERS["grown"], **uids, **dates, "PatientID": self.patient},
             **{"PatientSex": self.sex, "PatientAge": f"{self.age:03d}Y", "PatientBirthDate": f"{year - self.age}0101"},
             "StudyID": f"TIME-{self.time}",
             "AccessionNumber": f"{self.patient}-{self.time}",
@@ -144,7 +144,6 @@ class Study:
             "ManufacturerModelName": f"RADKIT scanner {self.scanner} (invented)",
             "StationName": f"RADKIT-{self.scanner}",
             "ImageType": ["DERIVED", "PRIMARY", "AXIAL" if name == "ct" else "OTHER"],
-            "DeidentificationMethod": "Nobody was scanned: grown by radkit",
             "DerivationDescription": f"Grown by radkit from {self.anatomy}: nobody was scanned.",
             "ImageComments": f"Grown by radkit; no patient; not for diagnosis. Made from: {self.made_from}",
             "BurnedInAnnotation": "YES" if self.marked else "NO",

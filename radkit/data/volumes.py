@@ -10,7 +10,7 @@ from __future__ import annotations
 import csv
 import gzip
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from highdicom import Volume
@@ -18,8 +18,7 @@ from highdicom import Volume
 from radkit.dicom import read_series
 from radkit.errors import DataError
 
-if TYPE_CHECKING:
-    from .cache import Fetched
+from .cache import Fetched, fetch
 
 # To LPS: what the axes of a frame must be multiplied by. nrrd's names: http://teem.sourceforge.net/nrrd/format.html#space
 TO_LPS = {
@@ -55,15 +54,8 @@ def read(source: str | Fetched) -> Volume:
 def read_labels(source: str | Fetched) -> Volume:
     """Read the labels that come with a CT of the catalog, on the grid of the CT.
 
-    Returns
-    -------
-    Volume
-        uint8 or uint16, 0 is background; axes and frame as in `read`. `read_names` says what the numbers mean.
-
-    Raises
-    ------
-    DataError
-        If the entry has no labels.
+    uint8 or uint16, 0 is background; axes and frame as in `read`. `read_names` says what the numbers mean. An entry
+    without labels is a DataError.
     """
     fetched = _fetched(source)
     labels, image = _open(fetched, "labels"), _open(fetched, "image", "series")
@@ -85,7 +77,7 @@ def read_any(path: Path) -> Volume:
     """Read a NIfTI or NRRD file or a folder with a DICOM series, turned as in `read`, values as they are."""
     if path.is_dir():
         return read_series(path).to_patient_orientation(AS_SCANNED)
-    return read_nrrd(path) if path.suffix == ".nrrd" else read_nifti(path)
+    return _read_nrrd(path) if path.suffix == ".nrrd" else read_nifti(path)
 
 
 def read_nifti(path: Path) -> Volume:
@@ -100,7 +92,7 @@ def read_nifti(path: Path) -> Volume:
     return _turned(array, np.diag([-1, -1, 1, 1]) @ image.affine)
 
 
-def read_nrrd(path: Path) -> Volume:
+def _read_nrrd(path: Path) -> Volume:
     """Read an NRRD file that says its space, turned as in `read`."""
     import nrrd
 
@@ -127,11 +119,7 @@ def write_nifti(path: Path, volume: Volume, says: str = "Made by radkit") -> Pat
 
 
 def _fetched(source: str | Fetched) -> Fetched:
-    if not isinstance(source, str):
-        return source
-    from .cache import fetch
-
-    return fetch(source)
+    return fetch(source) if isinstance(source, str) else source
 
 
 def _open(source: str | Fetched, *keys: str) -> Volume:
@@ -152,7 +140,5 @@ def _whole(volume: Volume, dtype: type) -> Volume:
     """Return the volume as contiguous whole numbers of the given type; nothing may be lost."""
     array: np.ndarray = volume.array.astype(dtype, order="C")
     if not np.array_equal(array, volume.array):
-        raise DataError(
-            f"Expected whole numbers that fit {np.dtype(dtype)}, got {volume.array.dtype} with other values"
-        )
+        raise DataError(f"Expected whole numbers that fit {np.dtype(dtype)}, got others, as {volume.array.dtype}")
     return volume.with_array(array)
