@@ -66,8 +66,8 @@ def calibrate(truth: np.ndarray, score: np.ndarray, patient: Any, bins: int) -> 
             f"Calibration asks whether a score of 0.8 means 80 %, so scores go from 0 to 1; these go from "
             f"{score.min():.3g} to {score.max():.3g}. Logits become probabilities by 1 / (1 + exp(-score))."
         )
-    if not 1 <= bins <= 1000:
-        raise EvaluationError(f"From 1 to 1000 bins can be made, and {bins} came; 10 is usual.")
+    if bins < 1:
+        raise EvaluationError(f"At least one bin is needed, 10 is usual, and {bins} came.")
     number = np.minimum((score * bins).astype(int), bins - 1)
     full = np.unique(number)
 

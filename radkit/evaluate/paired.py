@@ -144,9 +144,8 @@ def compare(
 
 
 def auc(truth: Any, score: Any) -> float:
-    """Area under the ROC curve by ranks (Mann-Whitney), ties counted half; nan with one class only."""
-    from scipy.stats import rankdata
-
-    ill = np.asarray(truth) > 0
-    pairs = int(ill.sum()) * int((~ill).sum())
-    return float((rankdata(score)[ill].sum() - ill.sum() * (ill.sum() + 1) / 2) / pairs) if pairs else np.nan
+    """Area under the ROC curve by counting pairs (Mann-Whitney), ties as half; nan with one class only."""
+    ill, score = np.asarray(truth) > 0, np.asarray(score)
+    found, others = score[ill], np.sort(score[~ill])
+    below = others.searchsorted(found, "left").sum() + others.searchsorted(found, "right").sum()
+    return float(below / 2 / (found.size * others.size)) if found.size * others.size else np.nan

@@ -127,7 +127,7 @@ class Classification(Tabled):
             roc.plot([0, 1], [0, 1], ":", color=GREY, linewidth=2)
             roc.plot(alarms, found, "-", color=BLUE)
             roc.set(
-                xlabel="called among those without\n(1 − specificity)", ylabel="found among those with (sensitivity)"
+                xlabel="called among those without\n(1 − specificity)", ylabel="found among those with\n(sensitivity)"
             )
             roc.text(0.55, 0.45, "guessing", color=GREY)
             pr.plot([0, 1], [self.truth.mean()] * 2, ":", color=GREY, linewidth=2)
