@@ -31,6 +31,10 @@ stand_in = None  # None: the real anatomy, and a generated stand-in where it can
 seconds = 30
 
 # %%
+import warnings
+
+warnings.filterwarnings("ignore", "Current stack size")  # of a library for live video, which MONAI looks for
+
 import matplotlib.pyplot as plt
 import monai
 import numpy as np
