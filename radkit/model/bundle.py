@@ -123,6 +123,8 @@ class Bundle:
         try:
             return config.get_parsed_content(name)
         except Exception as error:  # whatever a class of MONAI raises on wrong arguments
+            if "KeyboardInterrupt" in str(error):  # which MONAI catches too
+                raise KeyboardInterrupt from None
             raise ModelError(
                 f"{self.folder / 'configs' / 'inference.json'}: {name} is missing or cannot be built: "
                 f"{str(error.__cause__ or error)[:200]}"
@@ -146,7 +148,12 @@ def load_bundle(name_or_path: str | Path = "lung_nodule", *, trust: bool = False
         If there is no such bundle, a part of it is missing or lies outside of it, or it needs ``trust``.
     """
     shelf = Path(os.environ.get("RADKIT_BUNDLES") or Path(__file__).parents[2] / "data" / "bundles")
-    folder = next((f for f in (Path(name_or_path), shelf / name_or_path) if (f / "configs").is_dir()), None)
+    if not isinstance(name_or_path, (str, Path)):
+        raise ModelError(f"Expected the name or the folder of a bundle, got a {type(name_or_path).__name__}.")
+    places = Path(name_or_path), shelf / name_or_path
+    folder = None
+    with suppress(OSError):  # a name too long is none either
+        folder = next((f for f in places if (f / "configs").is_dir()), None)
     if folder is None:
         raise ModelError(
             f"No bundle {str(name_or_path)!r}: neither a folder with configs/ in it nor a bundle in {shelf}. "

@@ -52,6 +52,7 @@ def find_nodules(volume: Volume, bundle: Bundle | None = None, *, progress: bool
     ModelError
         If the volume is no CT in HU that holds lungs.
     """
+    (volume,) = _in_order(volume, ("ct",))
     inside = lungs(volume)
     if not inside.array.any():
         low, high = int(volume.array.min()), int(volume.array.max())
@@ -93,6 +94,11 @@ def predict(
         If an image is missing, on another grid than the others, or holds NaN.
     """
     torch = optional("torch")
+    if not hasattr(bundle, "channels") or not hasattr(bundle, "steps"):
+        raise ModelError(
+            f"Expected a Bundle or a Training to predict with, got a {type(bundle).__name__}. Open a bundle first: "
+            "rk.model.load_bundle(name)."
+        )
     volumes = _in_order(images, bundle.channels)
     before, inferer, after = bundle.steps()  # type: Any, Any, Any
     inferer.progress = progress
@@ -102,9 +108,19 @@ def predict(
     network = bundle.network(device) if isinstance(bundle, Bundle) else bundle.network.to(device)
     # MONAI's bar goes to stderr, which a notebook shows in red: no learner should take it for an error.
     with torch.inference_mode(), redirect_stderr(sys.stdout):
-        sample = before({"image": to_tensor(*volumes)})
-        sample["pred"] = inferer(sample["image"][None].to(device), network)[0].cpu()
-        found = after(sample)["pred"]
+        try:
+            sample = before({"image": to_tensor(*volumes)})
+            sample["pred"] = inferer(sample["image"][None].to(device), network)[0].cpu()
+            found = after(sample)["pred"]
+        except RuntimeError as error:  # of torch, and so MONAI says whatever a transform raised
+            why = str(error.__cause__ or error)
+            if "out of memory" in why:
+                why = (
+                    "The GPU is full. Close what else holds it, or set CUDA_VISIBLE_DEVICES='' before you start Python"
+                )
+            raise ModelError(
+                f"No prediction for an image of {volumes[0].spatial_shape} voxels: {why[:200]}."
+            ) from error
     array = found[0].numpy().transpose(2, 1, 0)
     return volumes[0].with_array(array.astype(np.float32 if probability else np.uint8))
 
@@ -112,19 +128,32 @@ def predict(
 def _in_order(images: Volume | Mapping[str, Volume], channels: Sequence[str]) -> list[Volume]:
     """The images as the network's channels want them, each one whole and all on one grid."""
     wanted, given = ", ".join(channels), [*images] if isinstance(images, Mapping) else ["one image"]
+    each = [*images.values()] if isinstance(images, Mapping) else [images]
+    if wrong := [type(one).__name__ for one in each if not isinstance(one, Volume) or one.array.ndim != 3]:
+        raise ModelError(
+            f"Expected a highdicom.Volume (slice, row, column), or a dict of them by name; got {wrong[0]}"
+            f"{' with channels' * (wrong[0] == 'Volume')}. Read one with rk.dicom.read_series, or make it of an array: "
+            "highdicom.Volume(array, affine, coordinate_system='PATIENT')."
+        )
     if len(channels) == len(given) == 1:  # whatever it is called
         images = {channels[0]: next(iter(images.values())) if isinstance(images, Mapping) else images}
     if not isinstance(images, Mapping) or not set(channels) <= set(images):
         raise ModelError(
-            f"The network looks at {wanted}; it was given {', '.join(given)}. Give a dict with each of them."
+            f"The network looks at {wanted}; it was given {', '.join(map(str, given)) or 'none'}. "
+            "Give a dict with each of them."
         )
     volumes = [images[name] for name in channels]
     for name, volume in zip(channels, volumes, strict=True):
         if not same_grid(volume, volumes[0]):
             raise ModelError(f"{name} is on another grid than {channels[0]}. Resample one onto the other.")
-        if bad := int((~np.isfinite(volume.array)).sum()):
+        if bad := unknown(volume):
             raise ModelError(f"{bad} voxels of {name} are NaN or infinite. Set them to what air or background is.")
     return volumes
+
+
+def unknown(volume: Volume) -> int:
+    """How many voxels are NaN or infinite, or would be as float32."""
+    return int((~(np.abs(volume.array) < np.finfo(np.float32).max)).sum())
 
 
 def same_grid(one: Volume, other: Volume) -> bool:
@@ -149,6 +178,11 @@ def keep_inside_lungs(mask: Volume, volume: Volume, *, inside: Volume | None = N
     highdicom.Volume
         uint16 labels 1..n by decreasing volume. Parts under 65 mm³ (a sphere of 5 mm) are left out.
     """
+    if not same_grid(mask, volume):
+        raise ModelError(
+            f"The mask is on another grid than the CT: {mask.spatial_shape} voxels against {volume.spatial_shape}, or "
+            "shifted or turned. Resample it."
+        )
     parts, count = ndimage.label(mask.array > 0, np.ones((3, 3, 3)))
     places = np.flatnonzero(parts)
     numbers = parts.ravel()[places]

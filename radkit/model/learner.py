@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,8 @@ from .samples import Samples
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+PARTS = ("network", "optimizer", "schedule", "scaler")  # what a checkpoint holds the state of
 
 
 class Clock:
@@ -133,16 +136,25 @@ class Learner:
 
     def _state(self, clock: Clock) -> dict[str, Any]:
         """All that the next step depends on; its dice need nothing, as each step throws them anew from its number."""
-        parts = {name: getattr(self, name).state_dict() for name in ("network", "optimizer", "schedule", "scaler")}
+        parts = {name: getattr(self, name).state_dict() for name in PARTS}
         facts = {name: getattr(self, name) for name in ("step", "history", "best", "weights", "identity")}
         return {**facts, "seconds": clock.seconds, "parts": parts}
 
     def _write(self, name: str, content: dict[str, Any]) -> None:
         """Write a file that is there whole or not at all, whenever the power fails."""
-        if self.folder:
+        if not self.folder:
+            return
+        draft = self.folder / f"{name}.part"
+        try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            optional("torch").save(content, draft := self.folder / f"{name}.part")
+            optional("torch").save(content, draft)
             draft.replace(self.folder / name)
+        except (OSError, RuntimeError) as error:  # of torch's own writer the latter
+            why = getattr(error, "strerror", None) or str(error)[:100]
+            raise ModelError(f"{self.folder / name} cannot be written: {why}. Name another folder.") from error
+        finally:
+            with suppress(OSError):
+                draft.unlink()  # what an interrupt left
 
     def take_up(self, samples: Samples, clock: Clock, *, resume: bool) -> None:
         """Begin, or go on from the checkpoint if there is one and it is of this very training."""
@@ -159,18 +171,25 @@ class Learner:
             )
 
     def _load(self, path: Path, clock: Clock) -> None:
+        broken = f"{path} is no checkpoint of radkit, or damaged. Remove it to begin anew."
         try:
             saved = optional("torch").load(path, map_location=self.device, weights_only=True)
             same = saved["identity"] == self.identity
         except Exception as error:  # torch raises what it likes on a broken file
-            raise ModelError(f"{path} is no checkpoint of radkit. Remove it to begin anew.") from error
+            raise ModelError(broken) from error
         if not same:
             raise ModelError(
                 f"{path} is of a training with another recipe, seed or studies, so this one cannot go on from it. "
                 "Call with what it was begun with, or name another folder."
             )
-        for name, state in saved["parts"].items():
-            getattr(self, name).load_state_dict(state)
-        for name in ("step", "history", "best", "weights"):
-            setattr(self, name, saved[name])
-        clock.start -= saved["seconds"]
+        try:
+            self.network.load_state_dict(saved["weights"])  # only to see that they fit
+            for name in PARTS:
+                getattr(self, name).load_state_dict(saved["parts"][name])
+            for name in ("step", "history", "best", "weights"):
+                setattr(self, name, saved[name])
+            clock.start -= saved["seconds"]
+            self.has_ended(clock)
+            _ = self.best["step"]
+        except Exception as error:
+            raise ModelError(broken) from error

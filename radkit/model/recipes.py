@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from radkit._optional import optional
 from radkit.errors import ModelError
 
@@ -115,12 +117,23 @@ class Recipe:
         )
 
 
+WHOLE, REAL = (int, np.integer), (int, float, np.number)
+LIMITS: dict[str, tuple[Any, int, float, float]] = {  # kind, how many, lowest, highest
+    **dict.fromkeys(("batch", "steps", "validate_every", "patience"), (WHOLE, 1, 1, 1e9)),
+    **dict.fromkeys(("patch", "window"), (WHOLE, 3, 1, 4096)),
+    **{"learning_rate": (REAL, 1, 0, 1), "with_lesion": (REAL, 1, 0, 1), "spacing_mm": (REAL, 3, -1, 1000)},
+    **{"seed": (WHOLE, 1, 0, 2**63 - 1), "budget_s": (REAL, 1, 0, 1e9)},
+}
+
+
 def build(config: Mapping[str, Any], *names: str) -> Any:
     """Make what a ``_target_`` describes, by MONAI's own rules for bundles; with names, these parts of a whole file."""
     parser = optional("monai.bundle").ConfigParser(dict(config) if names else {"all": dict(config)})
     try:
         made = [parser.get_parsed_content(name) for name in names or ("all",)]
     except Exception as error:  # whatever a class of MONAI raises on wrong arguments
+        if "KeyboardInterrupt" in str(error):  # which MONAI catches too
+            raise KeyboardInterrupt from None
         what = str(error.__cause__ or error)[:200]
         raise ModelError(
             f"The recipe has a step that cannot be built: {what}. Compare it with MONAI's pages."
@@ -134,10 +147,31 @@ def choose(recipe: str | Recipe, changes: Mapping[str, Any]) -> Recipe:
         if recipe not in RECIPES:
             raise ModelError(f"No recipe {recipe!r}; there are {', '.join(map(repr, RECIPES))}. Or give a Recipe.")
         recipe = RECIPES[recipe]
+    if not isinstance(recipe, Recipe):
+        raise ModelError(f"Expected the name of a recipe or a Recipe, got a {type(recipe).__name__}.")
     if wrong := [name for name in changes if name not in recipe.to_dict()]:
         raise ModelError(f"A recipe has no {', '.join(wrong)}. It has {', '.join(recipe.to_dict())}.")
     larger = {"window": None} if "patch" in changes else {}  # it belonged to the other patch
-    return replace(recipe, **{**larger, **changes})
+    chosen = replace(recipe, **{**larger, **changes})
+    check_numbers(**{name: getattr(chosen, name) for name in LIMITS if hasattr(chosen, name)})
+    for name in ("channels", "augmentation"):
+        if not isinstance(several := getattr(chosen, name), (tuple, list)) or not (several or name == "augmentation"):
+            raise ModelError(f"Expected of {name} a list, got {several!r}.")
+    for name in ("network", "scaling", "loss"):
+        if not isinstance(step := getattr(chosen, name), Mapping) or "_target_" not in step:
+            raise ModelError(f"Expected of {name} a dict with _target_, a name of MONAI's, got {step!r}.")
+    return chosen
+
+
+def check_numbers(**numbers: Any) -> None:
+    """Raise a ModelError where one is not what it may be."""
+    for name, given in numbers.items():
+        kind, count, low, high = LIMITS[name]
+        values = given if count > 1 and isinstance(given, (tuple, list)) else [given]
+        right = all(isinstance(n, kind) and not isinstance(n, bool) and low <= n <= high for n in values)
+        if not (right and len(values) == count) and not (given is None and name in ("window", "budget_s")):
+            what = f"{count} {'whole ' * (kind is WHOLE)}number{'s' * (count > 1)} from {low:g} to {high:g}"
+            raise ModelError(f"Expected of {name} {what}, got {given!r}.")
 
 
 RECIPES = {

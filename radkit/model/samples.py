@@ -14,11 +14,14 @@ from scipy import ndimage
 from radkit._optional import optional
 from radkit.errors import ModelError
 
-from .inference import same_grid, to_tensor
+from .inference import same_grid, to_tensor, unknown
 from .recipes import Recipe, build
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+
+MOST = 2**28  # voxels of a study at the spacing of the training: a GiB for each image
 
 
 class Case(Protocol):
@@ -35,11 +38,16 @@ class Case(Protocol):
 
 def check(cases: Sequence[Case], held_out: Sequence[Case], overlap: str) -> None:
     """Raise a ModelError where no honest training can come of these people."""
+    if overlap not in ("refuse", "allow"):
+        raise ModelError(f'Expected overlap="refuse" or "allow", got {overlap!r}.')
     for name, group in (("cases", cases), ("held_out", held_out)):
-        if not len(group):
+        if not isinstance(group, Sequence) or not len(group):
             raise ModelError(
-                f"Expected studies in {name}, got none. Split the cohort: cases, held_out = cohort.split()."
+                f"Expected studies in {name}, as a list, got {f'a {type(group).__name__}' if group else 'none'}. Split "
+                "the cohort: cases, held_out = cohort.split(); of anything else make a list."
             )
+        for number, study in enumerate(group, 1):
+            _check_form(study, f"Study {number} of {name}")
         if not any((study.mask.array > 0).any() for study in group):
             raise ModelError(
                 f"None of the {len(group)} studies in {name} has a lesion in its mask, so there is nothing to "
@@ -54,9 +62,23 @@ def check(cases: Sequence[Case], held_out: Sequence[Case], overlap: str) -> None
         )
 
 
-def prepare(study: Case, recipe: Recipe, transform: Any) -> tuple[Tensor, Tensor]:
+def _check_form(study: Any, who: str) -> None:
+    """Refuse what is no study: the message never says of whom it is."""
+    images, mask = getattr(study, "images", None), getattr(study, "mask", None)
+    parts = [mask, *images.values()] if isinstance(images, Mapping) else [None]
+    wrong = [type(part).__name__ for part in parts if not isinstance(part, Volume) or part.array.ndim != 3]
+    if wrong or mask is None:
+        raise ModelError(
+            f"{who}: expected .images, a dict of highdicom.Volume (slice, row, column), and .mask, one on their grid; "
+            f"got a {type(study).__name__} with {wrong[0]}. Of arrays make volumes: highdicom.Volume(array, affine, "
+            "coordinate_system='PATIENT'); of a dict a study: types.SimpleNamespace(**case)."
+        )
+    if bad := int((~np.isfinite(mask.array)).sum()):
+        raise ModelError(f"{who}: {bad} voxels of the mask are NaN or infinite: say which are lesion and which not.")
+
+
+def prepare(study: Case, recipe: Recipe, transform: Any, who: str = "A study") -> tuple[Tensor, Tensor]:
     """Image, float16 (channel, x, y, z), and mask, bool (1, x, y, z), as the network sees them; axes to R, A, S."""
-    who = getattr(study, "patient", "a study")
     if missing := [name for name in recipe.channels if name not in study.images]:
         raise ModelError(
             f"{who} lacks the image {', '.join(missing)} of the recipe's channels {', '.join(recipe.channels)}; it has "
@@ -69,12 +91,27 @@ def prepare(study: Case, recipe: Recipe, transform: Any) -> tuple[Tensor, Tensor
                 f"{who}: the mask is on another grid than the image {name}: {study.mask.spatial_shape} voxels of "
                 f"{_mm(study.mask)} against {image.spatial_shape} of {_mm(image)}, or shifted or turned. Resample it."
             )
-        if bad := int((~np.isfinite(image.array)).sum()):
+        if bad := unknown(image):
             raise ModelError(
                 f"{who}: {bad} voxels of {name} are NaN or infinite. Set them to what air or background is."
             )
-    ready = transform({"image": to_tensor(*images), "mask": to_tensor(study.mask)})
-    return ready["image"].as_tensor().half(), ready["mask"].as_tensor() > 0
+    axes = np.abs(study.mask.affine[:3, :3]).argmax(0)
+    finer = [
+        mm / recipe.spacing_mm[a] for a, mm in zip(axes, study.mask.spacing, strict=True) if recipe.spacing_mm[a] > 0
+    ]
+    if (voxels := study.mask.array.size * float(np.prod(finer))) > MOST:
+        raise ModelError(
+            f"{who}: its voxels of {_mm(study.mask)} would become {voxels:,.0f} at the recipe's spacing_mm "
+            f"{recipe.spacing_mm}; {MOST:,} are the most. Check its affine, or train with a larger spacing_mm."
+        )
+    try:
+        ready = transform({"image": to_tensor(*images), "mask": to_tensor(study.mask)})
+    except RuntimeError as error:  # so MONAI says whatever a transform raised
+        raise ModelError(f"{who}: {str(error.__cause__ or error)[:200]}. Change the scaling of the recipe.") from error
+    image = ready["image"].as_tensor().half()
+    if not image.isfinite().all():
+        raise ModelError(f"{who}: scaled as the recipe says, it is NaN or beyond 65,504. Change its scaling.")
+    return image, ready["mask"].as_tensor() > 0
 
 
 class Samples:
@@ -86,6 +123,11 @@ class Samples:
         self.recipe, self.seed, self.device = recipe, seed, device
         self.pairs = [tuple(pad(each).as_tensor() for each in pair) for pair in ready]
         self.lesions = [place for case, (_, mask) in enumerate(self.pairs) for place in self._places(case, mask[0])]
+        if not self.lesions:
+            raise ModelError(
+                f"At the recipe's spacing_mm {recipe.spacing_mm} no lesion of the cases is left: they are smaller than "
+                "a voxel. Train with a smaller spacing_mm, or check the affine of the studies."
+            )
         self.augment = build({"_target_": "Compose", "transforms": list(recipe.augmentation)})
         self.move()
 
@@ -112,9 +154,20 @@ class Samples:
         torch.manual_seed(int(rng.integers(2**31)))  # for layers that throw dice of their own, as dropout does
         around = round(self.recipe.batch * self.recipe.with_lesion)
         with _untracked():
-            patches = [self.augment(self._cut(rng, lesion=n < around)) for n in range(self.recipe.batch)]
+            patches = [self._augmented(self._cut(rng, lesion=n < around)) for n in range(self.recipe.batch)]
         images, masks = (torch.stack([patch[key] for patch in patches]) for key in ("image", "mask"))
         return images.to(self.device).float(), masks.to(self.device).float()
+
+    def _augmented(self, patch: dict[str, Tensor]) -> dict[str, Tensor]:
+        try:
+            return self.augment(patch)
+        except RuntimeError as error:  # so MONAI says whatever a transform raised
+            if isinstance(error, optional("torch").OutOfMemoryError):
+                raise
+            raise ModelError(
+                f"The augmentation of the recipe fails: {str(error.__cause__ or error)[:200]}. It takes transforms "
+                "of the keys image and mask."
+            ) from error
 
     def _cut(self, rng: np.random.Generator, *, lesion: bool) -> dict[str, Tensor]:
         """One patch around a lesion, or anywhere."""

@@ -67,6 +67,17 @@ def save_bundle(
     ModelError
         If the folder is taken, the network holds NaN, or a step of the recipe is none that a bundle may have.
     """
+    if not hasattr(training, "facts") or not isinstance(folder, (str, Path)):
+        raise ModelError(
+            "Expected a Training, which rk.model.train returns, and a folder; "
+            f"got a {type(training).__name__} and a {type(folder).__name__}."
+        )
+    words = {"name": name, "version": version, "license": license, **answers}
+    if wrong := [key for key, said in words.items() if not (said is None or isinstance(said, str))] or (
+        ["name"] if not name else []
+    ):
+        raise ModelError(f"Expected text for {', '.join(wrong)}, got {words[wrong[0]]!r}.")
+    folder = Path(folder).absolute()  # now: if it is the working folder, it will be another one
     if unknown := set(answers) - {*ANSWERS, *DOCUMENTS}:
         raise ModelError(f"A card has no {', '.join(sorted(unknown))}. It has {', '.join((*ANSWERS, *DOCUMENTS))}.")
     template = yaml.safe_load(Path(__file__).with_name("saved_bundle.yaml").read_text(encoding="utf-8"))
@@ -80,7 +91,7 @@ def save_bundle(
     with whole_folder(folder, "bundle", "configs/metadata.json", overwrite=overwrite) as new:
         for part, text in files.items():
             (new / part).parent.mkdir(parents=True, exist_ok=True)
-            (new / part).write_text(text, encoding="utf-8")
+            (new / part).write_text(text, encoding="utf-8", errors="replace")
         write_weights(training.network, new / "models")
         load_bundle(new).network()  # what cannot be opened again is not left behind
     return load_bundle(folder)
@@ -112,18 +123,21 @@ def whole_folder(
             raise error(f"{target} is there and is no {what} folder: choose another name.")
         if not overwrite:
             raise error(f"There is a {what} in {target} already: choose another name, or pass overwrite=True.")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as room:
-        new, old = Path(room) / "new", Path(room) / "old"
-        yield new
-        try:
-            if target.exists():
-                target.replace(old)
-            new.replace(target)
-        except BaseException:
-            if old.exists() and not target.exists():
-                old.replace(target)
-            raise
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as room:
+            new, old = Path(room) / "new", Path(room) / "old"
+            yield new
+            try:
+                if target.exists():
+                    target.replace(old)
+                new.replace(target)
+            except BaseException:
+                if old.exists() and not target.exists():
+                    old.replace(target)
+                raise
+    except OSError as reason:
+        raise error(f"{target} cannot be written: {reason.strerror or reason}. Name another folder.") from reason
 
 
 def _known(training: Training, answers: dict[str, str]) -> dict[str, Any]:

@@ -11,12 +11,13 @@ import numpy as np
 from highdicom import Volume
 
 from radkit._optional import optional
+from radkit.errors import ModelError
 
 from .devices import memory_watched, pick_device
 from .inference import predict
 from .learner import Clock, Learner
 from .live import Live
-from .recipes import Recipe, build, choose
+from .recipes import Recipe, build, check_numbers, choose
 from .samples import Case, Samples, check, prepare
 
 if TYPE_CHECKING:
@@ -126,8 +127,10 @@ def train(
     ModelError
         If no honest training can come of these studies, the recipe does not fit them, or the GPU is full.
     """
+    check_numbers(seed=seed, budget_s=budget_s)
     clock = Clock(budget_s)
     chosen = choose(recipe, changes if augment else {**changes, "augmentation": ()})
+    groups = {"cases": cases, "held_out": held_out}
     check(cases, held_out, overlap)
     torch = optional("torch")
     where, said = pick_device(device)
@@ -137,10 +140,15 @@ def train(
         learner = Learner(chosen, seed, where, folder)
         live = Live(progress)
         bar = live.bar(iterable=[*cases, *held_out], desc="Preparing", unit="study")
+        whose = [f"Study {n} of {name}" for name, of in groups.items() for n in range(1, len(of) + 1)]
         transform = build(chosen.preprocessing(mask=True))
-        ready = [prepare(study, chosen, transform) for study in bar]
+        ready = [prepare(study, chosen, transform, who) for study, who in zip(bar, whose, strict=True)]
         names = [getattr(study, "patient", f"held out {n + 1}") for n, study in enumerate(held_out)]
         unseen = [(name, *pair) for name, pair in zip(names, ready[len(cases) :], strict=True) if pair[1].any()]
+        if not unseen:
+            raise ModelError(
+                f"At the recipe's spacing_mm {chosen.spacing_mm} no lesion of held_out is left. Make it smaller."
+            )
         samples = Samples(ready[: len(cases)], chosen, seed, where)
         learner.take_up(samples, clock, resume=resume)
         dice = _learn(learner, samples, unseen, clock, live)
