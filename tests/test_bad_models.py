@@ -16,9 +16,8 @@ from unittest.mock import Mock
 
 import numpy as np
 import pytest
+import torch
 from highdicom import Volume
-
-torch = pytest.importorskip("torch")
 from test_training import CASES, HELD_OUT, Own, same, train, volume
 
 import radkit as rk

@@ -14,6 +14,8 @@ from .scene import Scene
 def checked(given: Any, scene: Scene) -> list[dict[str, Any]]:
     """Return contours in the form in which they travel to the browser; refuse one that does not lie in the scene."""
     found, through = [], {plane.name: plane.through[0] for plane in scene.planes}
+    if not isinstance(given, Sequence):
+        raise ViewError(f"Expected a list of contours, got a {type(given).__name__}. For none, leave contours out.")
     for number, contour in enumerate(given, start=1):
         try:
             points, at, axis = np.array(contour["points"], float), int(contour["slice"]), through[contour["plane"]]
