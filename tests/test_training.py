@@ -100,6 +100,12 @@ def test_the_callers_random_numbers_are_left_alone():
     assert torch.equal(torch.rand(3), expected[0]) and (np.random.rand(3) == expected[1]).all()
 
 
+def test_it_learns_though_a_bundle_that_was_run_has_turned_gradients_off():
+    with torch.set_grad_enabled(False):  # as "run" of a bundle's inference.json does, for the whole process
+        assert train(steps=2).history[-1]["step"] == 2
+        assert not torch.is_grad_enabled()
+
+
 def test_it_learns_what_is_there_to_learn():
     result = train(steps=200, validate_every=50, batch=4)
     found = rk.model.predict(HELD_OUT[0].images, result, progress=False)

@@ -136,7 +136,8 @@ def train(
     where, said = pick_device(device)
     if progress:
         print(f"Training on {said}: {len(cases)} studies to learn from, {len(held_out)} held out.")
-    with torch.random.fork_rng([where] if where.type == "cuda" else []), memory_watched(where, chosen):
+    alone = torch.random.fork_rng([where] if where.type == "cuda" else [])
+    with alone, torch.enable_grad(), memory_watched(where, chosen):  # whatever the caller, or a bundle, has turned off
         learner = Learner(chosen, seed, where, folder)
         live = Live(progress)
         bar = live.bar(iterable=[*cases, *held_out], desc="Preparing", unit="study")
