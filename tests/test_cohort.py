@@ -244,3 +244,11 @@ def test_the_command_writes_a_cohort(tmp_path):
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["BRAIN-0000-0", "BRAIN-0001-0", "sheet.md"]
     again = CliRunner().invoke(main, asked)
     assert again.exit_code == 2 and "name a new folder" in again.output
+
+
+def test_a_patient_whose_name_leads_out_of_the_folder_is_refused(tmp_path):
+    cohort = rk.data.cohort("brain-lesions", 1, progress=False)
+    evil = replace(cohort, studies=(replace(cohort[0], patient="../../evil"),))
+    with pytest.raises(DataError, match="can be those of folders"):
+        evil.write(tmp_path / "inner" / "out", progress=False)
+    assert not any(tmp_path.rglob("evil*"))

@@ -98,6 +98,8 @@ class Cohort(Sequence[Study]):
 
         Returns the folder. It must not exist (DataError), and appears when all is written.
         """
+        if wrong := sum(Path(f"{study.patient}-").name != f"{study.patient}-" for study in self):
+            raise DataError(f"Expected patients whose names can be those of folders; {wrong} hold / or \\: rename them")
         with new_folder(folder) as part:
             for study in tqdm(self, "Writing", unit="study", leave=False, file=sys.stdout, disable=not progress):
                 study.write(part / f"{study.patient}-{study.time}")

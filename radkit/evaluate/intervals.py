@@ -131,9 +131,11 @@ def aligned(*rows: Any) -> list[np.ndarray]:
     shapes = [array.shape for array in arrays]
     if len({shape[:1] for shape in shapes}) > 1 or () in shapes:
         raise EvaluationError(f"Arrays of one length are needed, one row a case; the shapes that came are {shapes}.")
-    if missing := sum(x is None or x != x for array in arrays for x in array.ravel().tolist()):
+    if missing := sum(
+        x is None or x != x or x in (np.inf, -np.inf) for array in arrays for x in array.ravel().tolist()
+    ):
         raise EvaluationError(
-            f"{missing} of {len(arrays[0])} values are missing (nan). A case without a figure is often a missed one: "
-            "count those apart and say so, then give the rest."
+            f"{missing} of {len(arrays[0])} values are missing (nan) or no finite number. A case without a figure is often "
+            "a missed one: count those apart and say so, then give the rest."
         )
     return arrays
