@@ -135,7 +135,7 @@ def aligned(*rows: Any) -> list[np.ndarray]:
         x is None or x != x or x in (np.inf, -np.inf) for array in arrays for x in array.ravel().tolist()
     ):
         raise EvaluationError(
-            f"{missing} of {len(arrays[0])} values are missing (nan) or no finite number. A case without a figure is often "
-            "a missed one: count those apart and say so, then give the rest."
+            f"{missing} of {len(arrays[0])} values are missing (nan) or no finite number. A case without a figure is "
+            "often a missed one: count those apart and say so, then give the rest."
         )
     return arrays
