@@ -198,6 +198,7 @@ def _facts(
         "recipe": learner.recipe.to_dict(),
         "seed": learner.seed,
         "cohort": {key: value for key in ("name", "seed", "knobs") if (value := getattr(cases, key, None)) is not None},
+        "anatomies": sorted({study.anatomy for study in cases if hasattr(study, "anatomy")}),
         "studies": len(cases),
         "people": len({getattr(study, "patient", id(study)) for study in cases}),
         "held_out_studies": len(held_out),
