@@ -161,7 +161,7 @@ def test_size_classes_and_missed_lesions_name_what_was_missed():
     voxels = np.array([64, 64, 32, 160, 32])
     np.testing.assert_allclose([x.diameter_mm for x in found.lesions], (6 / np.pi * voxels * 1.5) ** (1 / 3))
     assert [row[:2] for row in found.by(edges_mm=(5, 7)).rows] == [
-        ("below 5 mm", "1 of 2"), ("from 5 mm", "1 of 2"), ("from 7 mm", "1 of 1"),
+        ("under 5 mm", "1 of 2"), ("5 to under 7 mm", "1 of 2"), ("7 mm and over", "1 of 1"),
     ]  # fmt: skip
     assert [row[:2] for row in found.by(["x", "y", "y"], threshold=0.5).rows] == [("x", "1 of 2"), ("y", "1 of 3")]
     assert [row[:3] for row in found.missed().rows] == [("a", 0, 2), ("b", 1, 3)]
@@ -292,7 +292,7 @@ def test_a_difference_that_may_be_none_is_called_so_and_the_margin_is_asked_apar
     assert "cannot tell them apart" in found.verdict and "It is shown that new is not worse by 0.02" in found.verdict
     assert "It is not shown" in rk.evaluate.compare(a, b, margin=0.001).verdict
     swapped = rk.evaluate.compare(a, b, higher_is_better=False)
-    assert swapped.gain.value == pytest.approx(-found.gain.value) and "B is worse than A by 0.00" in swapped.verdict
+    assert swapped.gain.value == pytest.approx(-found.gain.value) and "B seems worse than A by 0.00" in swapped.verdict
     assert "better than A by 0.00" in rk.evaluate.compare([1, 0, 2, 1], [0, 1, 1, 2], higher_is_better=False).verdict
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -72,7 +73,8 @@ class Detection(Tabled):
 
     def by(self, groups: Any = "size", *, threshold: float = 0, edges_mm: Sequence[float] = (6, 10)) -> Table:
         """Sensitivity by "size", in classes of diameter parted at ``edges_mm``; or by group, one name a scan."""
-        order = [f"below {edges_mm[0]:g} mm", *(f"from {edge:g} mm" for edge in edges_mm)]
+        between = [f"{low:g} to under {high:g} mm" for low, high in pairwise(edges_mm)]
+        order = [f"under {edges_mm[0]:g} mm", *between, f"{edges_mm[-1]:g} mm and over"]
         units = [[x] for x in self.lesions]  # what a group is made of: lesions, or the lesions of a scan
         if isinstance(groups, str):
             groups = [order[np.digitize(x.diameter_mm, edges_mm)] for x in self.lesions]

@@ -41,7 +41,9 @@ class Comparison(Tabled):
             said = said if gain.value else f"{one} and {two} do the same (n = {gain.n})"
             said += ": nothing can be said of other patients"
         elif gain.low <= 0 <= gain.high:
-            said += ": the data cannot tell them apart, which does not show that they are equal"
+            said = (
+                f"{two} seems {way} than {one} by {gain}, but the data cannot tell them apart: neither better nor equal"
+            )
         if self.margin is None:
             return said + "."
         shown = "is" if self.gain.low > -self.margin else "is not"

@@ -76,7 +76,7 @@ class Measurements(Tabled):
         grows = (
             "depends on the size: think in percent" if self.slope_p < 0.05 else "does not visibly grow with the size"
         )
-        notes = [f"The difference {grows} (slope: p = {self.slope_p:.2g}).", "Grades, no measurements? kind='grades'."]
+        notes = [f"The difference {grows} (slope: p = {self.slope_p:.2g})."]
         title = f"{self.names[0]} minus {self.names[1]}, {len(self.mean)} cases"
         return Table(title, ("", "value"), [*rows, ("ICC(2,1)", self.icc)], notes)
 
