@@ -38,7 +38,7 @@ def mixed_precision(device: torch.device) -> tuple[Any, Any]:
     on = device.type == "cuda"
     wide = not on or torch.cuda.is_bf16_supported(including_emulation=False)  # bfloat16 has the range of float32
     context = torch.autocast(device.type, torch.bfloat16 if wide else torch.float16, enabled=on)
-    return context, torch.amp.GradScaler("cuda", enabled=not wide)
+    return context, torch.amp.GradScaler("cuda", init_scale=1024.0, enabled=not wide)
 
 
 @contextmanager

@@ -11,9 +11,8 @@ import numpy as np
 from radkit._optional import optional
 from radkit.errors import ModelError
 
-# The first stride of 1 keeps the full resolution: lesions are but a few voxels wide.
-LEVELS = {"channels": [8, 16, 32, 64], "strides": [1, 2, 2], "num_res_units": 0, "norm": "BATCH"}
-UNET = {"_target_": "UNet", "out_channels": 1, **LEVELS}
+UNET = {"_target_": "UNet", "out_channels": 1, "num_res_units": 0, "norm": "BATCH"}
+FLIPS = [{"_target_": "RandFlipd", "keys": ["image", "mask"], "prob": 0.5, "spatial_axis": axis} for axis in range(3)]
 
 
 @dataclass(frozen=True)
@@ -178,7 +177,8 @@ RECIPES = {
     "brain-lesions": Recipe(
         task="Lesions of the white matter of the brain in T1, T2 and FLAIR",
         channels=("t1", "t2", "flair"),
-        network=UNET,
+        # The first stride of 1 keeps the full resolution: lesions are but a few voxels wide.
+        network={**UNET, "channels": [8, 16, 32, 64], "strides": [1, 2, 2]},
         scaling={"_target_": "NormalizeIntensityd", "channel_wise": True},
         spacing_mm=(2.0, 2.0, -1.0),
         patch=(48, 48, 1),
@@ -187,35 +187,39 @@ RECIPES = {
         learning_rate=4e-3,
         with_lesion=0.6,
         loss={"_target_": "DiceCELoss", "sigmoid": True, "batch": True},
-        augmentation=({"_target_": "RandFlipd", "keys": ["image", "mask"], "prob": 0.5, "spatial_axis": 0},),
+        augmentation=(FLIPS[0],),
         validate_every=100,
-        patience=5,
+        patience=4,
         window=(80, 96, 1),
     ),
     "chest-nodules": Recipe(
         task="Nodules of the lung in CT",
         channels=("ct",),
-        network=UNET,
+        # Slices are 2.5 mm apart: in their plane the network halves twice before it does along them.
+        network={**UNET, "channels": [8, 16, 32, 64, 128], "strides": [[2, 2, 1], [2, 2, 1], 2, 2]},
         scaling={
             "_target_": "ScaleIntensityRanged",
-            "a_min": -1000.0,
+            "a_min": -1e3,
             "a_max": 400.0,
             "b_min": -1.0,
             "b_max": 1.0,
             "clip": True,
         },
-        spacing_mm=(1.5, 1.5, 1.5),
-        patch=(48, 48, 48),
-        batch=8,
-        steps=400,
-        learning_rate=4e-3,
-        with_lesion=0.5,
+        spacing_mm=(1.0, 1.0, -1.0),
+        patch=(48, 48, 16),
+        batch=10,
+        steps=900,
+        learning_rate=1e-2,
+        with_lesion=0.6,
         loss={"_target_": "DiceCELoss", "sigmoid": True, "batch": True},
-        augmentation=tuple(
-            {"_target_": "RandFlipd", "keys": ["image", "mask"], "prob": 0.5, "spatial_axis": axis} for axis in range(3)
+        augmentation=(
+            *FLIPS,
+            {"_target_": "RandRotate90d", "keys": ["image", "mask"], "prob": 0.75, "max_k": 3, "spatial_axes": [0, 1]},
+            {"_target_": "RandScaleIntensityd", "keys": ["image"], "prob": 1.0, "factors": 0.1},
+            {"_target_": "RandShiftIntensityd", "keys": ["image"], "prob": 1.0, "offsets": 0.1},
         ),
-        validate_every=100,
-        patience=5,
-        window=(64, 64, 40),
+        validate_every=150,
+        patience=4,
+        window=(96, 96, 40),
     ),
 }

@@ -144,7 +144,8 @@ def _known(training: Training, answers: dict[str, str]) -> dict[str, Any]:
     """What the blanks of the card and of the metadata are filled with."""
     facts, recipe, channels = training.facts, training.recipe, training.recipe.channels
     dice, files = sorted(facts["dice"].values()), [f"{channel}.nii.gz" for channel in channels]
-    strides = [n for n in recipe.network.get("strides", ()) if isinstance(n, int)]
+    axes, strides = range(recipe.dimensions), recipe.network.get("strides", ())
+    halved = [prod(n if isinstance(n, int) else n[axis] for n in strides) for axis in axes]
     said = {
         **{key: answers.get(key) for key in ANSWERS},
         **{key: answers.get(key) and f"[{key}.md]({key}.md)" for key in DOCUMENTS},
@@ -163,7 +164,7 @@ def _known(training: Training, answers: dict[str, str]) -> dict[str, Any]:
         "format": "hounsfield" if channels == ("ct",) else "magnitude",
         "inputs": len(channels),
         "channel_def": {str(number): channel for number, channel in enumerate(channels)},
-        "shape": [f"{prod(strides)}*n"] * recipe.dimensions,
+        "shape": [f"{n}*n" for n in halved],
     }
 
 
