@@ -10,6 +10,7 @@ import sys
 import tempfile
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -159,8 +160,12 @@ def test_interrupting_a_cell_does_not_stop_the_archive(tmp_path):
     )
     assert notebook.stdout.readline() and notebook.stdout.readline()
     time.sleep(0.5)  # it sleeps now: an interrupt that came while Python tidies up would be swallowed
-    os.killpg(notebook.pid, signal.SIGINT)  # what Jupyter does: the whole process group
-    assert notebook.communicate(timeout=30)[0].strip() == "0"
+    for _ in range(4):
+        os.killpg(notebook.pid, signal.SIGINT)  # what Jupyter does: the whole process group
+        with suppress(subprocess.TimeoutExpired):  # swallowed all the same, on a busy machine: pressed again
+            assert notebook.communicate(timeout=15)[0].strip() == "0"
+            return
+    raise AssertionError("The interrupted cell did not end.")
 
 
 @pytest.mark.parametrize("kind", KINDS)
