@@ -16,7 +16,6 @@ from zipfile import ZipFile, is_zipfile
 
 import numpy as np
 import pytest
-import torch
 from highdicom import Volume
 
 import radkit as rk
