@@ -1,4 +1,4 @@
-"""A small model of our own: where the lungs are, which nodules lie in them, and the recipe that trained it."""
+"""Train a network on studies, keep it as a bundle, and use it; with a model of our own for nodules of the lung."""
 
 from __future__ import annotations
 
