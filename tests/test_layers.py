@@ -11,7 +11,7 @@ import radkit
 PACKAGE = Path(__file__).resolve().parents[1] / "radkit"
 FLOORS = [
     {"errors"},
-    {"_optional", "cuda_runtime", "_assets", "_download"},
+    {"_optional", "_folders", "cuda_runtime", "_assets", "_download"},
     {"dicom", "evaluate"},
     {"data", "view", "results"},
     {"model", "pacs"},

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -16,6 +15,7 @@ import numpy as np
 from highdicom import Volume
 from pydicom.uid import generate_uid
 
+from radkit._folders import whole_folder
 from radkit.dicom.table import counted
 from radkit.errors import DataError
 from radkit_phantoms.drawing import burn, draw
@@ -156,11 +156,6 @@ def new_folder(folder: str | Path) -> Iterator[Path]:
     folder = Path(folder)
     if folder.exists():
         raise DataError(f"Expected a folder that does not exist yet, but there is {folder}: name another, or remove it")
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as room:
-            (part := Path(room) / "new").mkdir()
-            yield part
-            part.rename(folder)
-    except OSError as error:
-        raise DataError(f"Cannot write {folder}: {error.strerror or error}") from error
+    with whole_folder(folder, "study", "", overwrite=False, error=DataError) as new:
+        new.mkdir()
+        yield new

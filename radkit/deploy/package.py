@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from .. import __version__
+from .._folders import whole_folder
 from .._optional import optional
 from ..errors import DeployError
 from ..model import Bundle, load_bundle
-from ..model.saving import whole_folder
 
 if TYPE_CHECKING:
     from torch.nn import Module

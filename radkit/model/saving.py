@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from copy import deepcopy
 from importlib.metadata import version as installed
 from io import BytesIO
@@ -17,8 +14,9 @@ from zipfile import ZipFile
 
 import yaml
 
+from radkit._folders import whole_folder
 from radkit._optional import optional
-from radkit.errors import ModelError, RadkitError
+from radkit.errors import ModelError
 
 from .bundle import Bundle, load_bundle
 
@@ -88,7 +86,7 @@ def save_bundle(
     configs = {"metadata": _fill(template["metadata"], known), "inference": _inference(training, template)}
     for title, content in {**configs, "train": facts}.items():
         files[f"configs/{title}.json"] = json.dumps(content, indent=4, allow_nan=False)
-    with whole_folder(folder, "bundle", "configs/metadata.json", overwrite=overwrite) as new:
+    with whole_folder(folder, "bundle", "configs/metadata.json", overwrite=overwrite, error=ModelError) as new:
         for part, text in files.items():
             (new / part).parent.mkdir(parents=True, exist_ok=True)
             (new / part).write_text(text, encoding="utf-8", errors="replace")
@@ -110,34 +108,6 @@ def write_weights(network: Module, folder: Path) -> None:
         for part in whole.infolist():
             if not part.filename.endswith(".debug_pkl"):
                 kept.writestr(part, whole.read(part))
-
-
-@contextmanager
-def whole_folder(
-    folder: str | Path, what: str, sign: str, *, overwrite: bool, error: type[RadkitError] = ModelError
-) -> Iterator[Path]:
-    """Fill a folder that then appears complete or not at all; one that is there is replaced if ``sign`` is in it."""
-    target = Path(folder).absolute()
-    if target.is_file() or (target.is_dir() and any(target.iterdir())):
-        if not (target / sign).is_file():
-            raise error(f"{target} is there and is no {what} folder: choose another name.")
-        if not overwrite:
-            raise error(f"There is a {what} in {target} already: choose another name, or pass overwrite=True.")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as room:
-            new, old = Path(room) / "new", Path(room) / "old"
-            yield new
-            try:
-                if target.exists():
-                    target.replace(old)
-                new.replace(target)
-            except BaseException:
-                if old.exists() and not target.exists():
-                    old.replace(target)
-                raise
-    except OSError as reason:
-        raise error(f"{target} cannot be written: {reason.strerror or reason}. Name another folder.") from reason
 
 
 def _known(training: Training, answers: dict[str, str]) -> dict[str, Any]:
