@@ -15,7 +15,7 @@ from .errors import MissingDependency
 # What each extra of pyproject.toml brings, by the name it is imported under.
 MODULES = {
     "deploy": "holoscan holoscan_cli",
-    "evaluate": "sklearn torchmetrics",
+    "evaluate": "sklearn",
     "lab": "jupyterlab jupytext nbconvert nbformat papermill",
     "model": "monai torch",
     "pacs": "dicomweb_client pynetdicom",
