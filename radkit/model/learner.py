@@ -30,7 +30,7 @@ class Clock:
 
     def __init__(self, budget: float | None = None):
         self.start, self.budget = time.perf_counter(), budget
-        self.prepared = self.reserve = 0.0  # seconds before the first step, and those to keep for the last look
+        self.prepared = 0.0  # seconds before the first step
 
     @property
     def seconds(self) -> float:
@@ -42,7 +42,7 @@ class Clock:
         """Of the time there is for steps, how much has passed: 0 to 1 and over; always 0 without a budget."""
         if self.budget is None:
             return 0.0
-        return (self.seconds - self.prepared) / max(self.budget - self.prepared - self.reserve, 1e-9)
+        return (self.seconds - self.prepared) / max(self.budget - self.prepared, 1e-9)
 
 
 class Learner:

@@ -42,9 +42,8 @@ def filled(contours: Sequence[Mapping[str, Any]], scene: Scene) -> np.ndarray:
         outline = np.delete(scene.places(contour["points"]), axis, axis=1)
         (y0, x0), (y1, x1) = outline.T, np.roll(outline, -1, axis=0).T
         section = sections.setdefault((axis, contour["slice"]), np.zeros(np.delete(mask.shape, axis), bool))
-        for row, voxels in enumerate(
-            section
-        ):  # inside is where a line from the left has crossed it an odd number of times
+        # Inside is where a line from the left has crossed it an odd number of times.
+        for row, voxels in enumerate(section):
             on = (y0 <= row) != (y1 <= row)
             crossed = np.sort(x0[on] + (row - y0[on]) / (y1[on] - y0[on]) * (x1[on] - x0[on]))
             voxels ^= np.searchsorted(crossed, np.arange(len(voxels))) % 2 == 1

@@ -263,10 +263,11 @@ def windows_of(array: np.ndarray, modality: str = "") -> dict[str, Window]:
     sample = array.ravel()[:: max(1, array.size // 500_000)]
     finite = sample[np.isfinite(sample)]
     low, high, darkest, brightest = np.percentile(finite if finite.size else [0], (1, 99, 0, 100)).tolist()
-    if np.mean(finite == darkest) > 0.2 and brightest > darkest:  # a skull was stripped: what is left has its own range
-        high = float(np.percentile(finite[finite > darkest], 99.8))
+    emits = modality in ("PT", "NM")
+    if not emits and np.mean(finite == darkest) > 0.2 and brightest > darkest:
+        high = float(np.percentile(finite[finite > darkest], 99.8))  # a skull was stripped: the rest has its own range
     ranges = {"automatic": (low, high), "all values": (darkest, brightest)}
-    if modality in ("PT", "NM"):
+    if emits:
         ranges = {"automatic": (0, high), "all values": (0, brightest), "faint": (0, high / 4)}
     else:
         ranges |= {"bright": ((low + high) / 2, brightest), "dark": (low, (low + high) / 2)}
