@@ -20,11 +20,14 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 LOG = ROOT / "build" / "setup.log"
-# What Debian's packages bring, and the command by which each is known to be there.
-APT = {"lab": {"orthanc": "Orthanc", "orthanc-dicomweb": ""}}
+# What Debian's packages bring, and the command or the file by which each is known to be there.
+DICOMWEB = "/usr/share/orthanc/plugins/libOrthancDicomWeb.so /usr/lib/orthanc/libOrthancDicomWeb.so"
+APT = {"lab": {"orthanc": "Orthanc", "orthanc-dicomweb": DICOMWEB}}
 APT["test"] = {**APT["lab"], "dicom3tools": "dciodvfy", "dcmtk": "storescu", "chromium": "chromium"}
+# Pixelmed's validator of reports with what it runs on, and what builds an image without a daemon and runs it.
+APT["test"] |= {"libpixelmed-java": "/usr/share/java/pixelmed.jar", "default-jre-headless": "java"}
+APT["test"] |= {"buildah": "buildah", "debootstrap": "debootstrap", "podman": "podman", "runc": "runc"}
 ONE_APT = threading.Lock()
-DICOMWEB = ("/usr/share/orthanc/plugins/libOrthancDicomWeb.so", "/usr/lib/orthanc/libOrthancDicomWeb.so")
 
 
 class SetupError(Exception):
@@ -122,7 +125,7 @@ def deploy_has_wheels() -> bool:
 
 def install_system_packages(purpose: str) -> None:
     """Install what comes from Debian, or say in one sentence what is missing and what stands in for it."""
-    missing = [name for name, command in APT[purpose].items() if not is_there(command)]
+    missing = [name for name, signs in APT[purpose].items() if not any(map(is_there, signs.split()))]
     if not missing:
         return
     if apt_works():
@@ -145,8 +148,9 @@ def apt_install(packages: list[str]) -> bool:
 
 
 def is_there(command: str) -> bool:
+    """Tell whether there is a command, or a file given by its path."""
     path = os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin"))  # where Debian keeps Orthanc, for root's eyes
-    return shutil.which(command, path=path) is not None if command else any(Path(file).exists() for file in DICOMWEB)
+    return Path(command).is_file() or shutil.which(command, path=path) is not None
 
 
 def apt_works() -> bool:
