@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import socket
+import ssl
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -15,7 +16,7 @@ from pydicom.datadict import dictionary_VR, keyword_dict
 
 from .._optional import optional
 from ..errors import ArchiveError, ArchiveUnavailable
-from .instances import Instance
+from .instances import Instance, Refusal
 
 ECHO = "1.2.840.10008.1.1"
 FIND = "1.2.840.10008.5.1.4.1.2.2.1"  # Study Root Query/Retrieve, PS3.4 annex C
@@ -45,6 +46,7 @@ class Peer:
     port: int
     caller: str
     timeout: float
+    tls: ssl.SSLContext | None = None  # whose certificates are believed, and ours if we have one
 
 
 def no_delay(event: Any) -> None:
@@ -73,7 +75,13 @@ def associate(
         roles = [pynetdicom.build_role(sop_class, scp_role=True) for sop_class in ours]
         handlers.append((pynetdicom.evt.EVT_C_STORE, on_store))
     assoc = ae.associate(
-        peer.host, peer.port, ae_title=peer.ae_title, ext_neg=roles, evt_handlers=handlers, max_pdu=PDU
+        peer.host,
+        peer.port,
+        ae_title=peer.ae_title,
+        ext_neg=roles,
+        evt_handlers=handlers,
+        max_pdu=PDU,
+        tls_args=(peer.tls, peer.host) if peer.tls else None,
     )
     if not assoc.is_established:
         refused = f"refused the association: does it know the AE title {peer.caller}?"
@@ -123,12 +131,14 @@ def _store_one(assoc: Any, item: Instance) -> str:
     try:
         status = assoc.send_c_store(item.dataset()).get("Status")
     except (ValueError, AttributeError, RuntimeError) as error:  # refused context; association gone meanwhile
-        return "the association was lost" if not assoc.is_established else str(error)
+        return "the association was lost" if not assoc.is_established else Refusal(error)
     if status is None:
         return "the peer did not answer"
     words = {0xA7: "it is out of resources, such as space on its disk", 0x01: "it refused"}
-    failure = status and status >> 12 != 0xB  # 0xB000 and on are warnings: stored (PS3.4, B.2.3)
-    return f"the peer answered 0x{status:04X} ({words.get(status >> 8, 'not stored')})" if failure else ""
+    if not status or status >> 12 == 0xB:  # 0xB000 and on are warnings: stored (PS3.4, B.2.3)
+        return ""
+    reason = f"the peer answered 0x{status:04X} ({words.get(status >> 8, 'not stored')})"
+    return reason if status >> 8 == 0xA7 else Refusal(reason)
 
 
 def _batches(pairs: list[tuple[str, tuple[str, str]]]) -> Iterator[dict[str, tuple[str, str]]]:

@@ -18,7 +18,11 @@ from ..errors import DicomError
 Sendable: TypeAlias = "Dataset | str | Path | Iterable[Dataset | str | Path]"
 
 _UID = re.compile(r"(?=.{1,64}\Z)(0|[1-9][0-9]*)(\.(0|[1-9][0-9]*))+\Z")  # PS3.5, 9.1
-_HEADER = ["SOPClassUID", "SOPInstanceUID"]
+_HEADER = ["SOPClassUID", "SOPInstanceUID", "StudyInstanceUID"]
+
+
+class Refusal(str):
+    """Why an instance did not arrive, where to try again would change nothing."""
 
 
 def is_uid(text: object) -> bool:
@@ -34,6 +38,7 @@ class Instance:
     sop_class: str
     syntax: str
     source: Path | Dataset
+    study: str = ""
 
     def encoded(self) -> bytes:
         """Return the instance as a DICOM file (PS3.10), a file's own bytes unchanged."""
@@ -99,4 +104,4 @@ def _identify(source: Path | Dataset, named: bool) -> Instance | None:
         place = str(source) if isinstance(source, Path) else "A dataset"
         raise DicomError(f"{place} cannot be sent: each of {names} must hold a UID.")
     uid, sop_class, syntax = map(str, values)
-    return Instance(uid, sop_class, syntax, source)
+    return Instance(uid, sop_class, syntax, source, str(header.get("StudyInstanceUID", "")))
