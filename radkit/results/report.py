@@ -19,7 +19,8 @@ from ._common import MANUFACTURER, derived_uid, finding_site, finish, source_sli
 from .measurement import Measurement
 from .segmentation import NODULE
 
-CT_CHEST = Code("24627-2", "LN", "CT Chest")
+# What was done, as broad as CID 100 has it: a code outside it is an error to Pixelmed's validator.
+PROCEDURES = {"CT": codes.LN.CTUnspecifiedBodyRegion, "MR": codes.LN.MRIUnspecifiedBodyRegion}
 VOLUME, LONG, SHORT, DIAMETER = codes.SCT.Volume, codes.SCT.LongAxis, codes.SCT.ShortAxis, codes.SCT.Diameter
 MILLIMETRE, CUBIC_MILLIMETRE = codes.UCUM.Millimeter, codes.UCUM.CubicMillimeter
 
@@ -64,7 +65,7 @@ def write_report(
     *,
     kind: Code = NODULE,
     site: str | Sequence[str] = "lung",
-    procedure: Code = CT_CHEST,
+    procedure: Code | None = None,
     algorithm: str = "radkit lung nodule",
     version: str = __version__,
     when: datetime.datetime | None = None,
@@ -81,8 +82,8 @@ def write_report(
         The SEG from `write_segmentation`; each group refers to its segment and takes its tracking identifier.
     kind, site
         Finding (SNOMED CT) and finding site: one site for all, or one for each.
-    procedure : pydicom.sr.coding.Code
-        Procedure reported, LOINC (PS3.16 CID 100).
+    procedure : pydicom.sr.coding.Code, optional
+        Procedure reported (PS3.16 CID 100); the imaging of the source's modality unless given.
     algorithm, version : str
         The device observer: software, not a person.
     when : datetime.datetime, optional
@@ -110,6 +111,7 @@ def write_report(
     if segmentation.StudyInstanceUID != images[0].StudyInstanceUID:
         raise ResultError("The segmentation belongs to another study than the images.")
     shown = _shown(images, segmentation)
+    procedure = procedure or PROCEDURES.get(images[0].Modality, codes.SCT.ImagingProcedure)
     content = (segmentation.SOPInstanceUID, groups, sites, kind, procedure, algorithm, version, when)
     try:
         report = sr.Comprehensive3DSR(
