@@ -79,7 +79,7 @@ def test_an_archive_killed_in_mid_transfer_loses_nothing(kind, small_ct, place, 
     with opened(kind, folder=place) as archive, monkeypatch.context() as patch:
         interrupt(patch, "encoded" if kind == "orthanc" else "dataset", 9, lambda: kill(archive))
         with pytest.raises(TransferError, match=rf"\d+ of {len(wanted)} instances arrived") as caught:
-            archive.send(small_ct.files, progress=False)
+            archive.send(small_ct.files, retries=0, progress=False)
         missing = set(caught.value.missing)
         assert missing and missing < wanted and f"{len(wanted) - len(missing)} of" in str(caught.value)
         with pytest.raises(ArchiveUnavailable):
@@ -102,7 +102,7 @@ def test_an_archive_killed_while_it_gives_back_says_what_is_missing(kind, copies
         located = archive._locate({"StudyInstanceUID": uid})
         archive._locate = lambda query: [kill(archive), located][1]
         with pytest.raises(TransferError, match="0 of 3 instances came back") as caught:
-            archive.fetch(study=uid, folder=tmp_path / "back")
+            archive.fetch(study=uid, folder=tmp_path / "back", retries=0)
         assert len(caught.value.missing) == 3
         assert not list(tmp_path.glob("back/*"))
 
@@ -116,7 +116,7 @@ def test_an_archive_that_hangs_is_given_up_after_its_timeout(kind, copies):  # n
         os.kill(archive.server.pid, signal.SIGSTOP)
         try:
             with pytest.raises(TransferError, match="0 of 3") as caught:
-                archive.send(files)
+                archive.send(files, retries=0)
             assert len(caught.value.missing) == 3
         finally:
             os.kill(archive.server.pid, signal.SIGCONT)
@@ -251,7 +251,7 @@ def test_a_full_disk_is_told_and_the_archive_goes_on(kind, mount, small_ct):
     disk = mount("size=512k,mode=755")
     with opened(kind, folder=disk) as archive:
         with pytest.raises(TransferError, match=rf"\d+ of {len(small_ct.files)} instances arrived") as caught:
-            archive.send(small_ct.files, progress=False)
+            archive.send(small_ct.files, retries=0, progress=False)
         held = {str(one.SOPInstanceUID) for one in archive.find("instance")}
         assert held and not held & set(caught.value.missing)
         assert len(held) + len(caught.value.missing) == len(small_ct.files)

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
 import difflib
 import sys
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from io import BytesIO
-from operator import itemgetter
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-from pydicom import Dataset, dcmread
+from pydicom import Dataset
 from pydicom.datadict import keyword_dict
 from tqdm import tqdm
 
-from ..errors import ArchiveError, TransferError
-from .instances import Instance, Sendable, instances, is_uid
+from ..errors import ArchiveError, ArchiveUnavailable, TransferError
+from .incoming import Incoming
+from .instances import Instance, Refusal, Sendable, instances, is_uid
+from .server import Server
 
 CALLER = "RADKIT"  # the AE title that we call an archive with
 AE_TITLE = "RADKIT-ARCHIVE"
@@ -51,10 +50,15 @@ class Archive(ABC):
     ae_title: str
     dicom_port: int | None
     dicomweb: Any = None
+    server: Server | None = None
+    _again: Callable[[], Server] | None = None
 
     @abstractmethod
     def _store(self, items: list[Instance], tick: Callable[[], object]) -> dict[str, str]:
-        """Send ``items``, call ``tick`` for each that arrived, return why the others did not, by UID."""
+        """Send ``items``, call ``tick`` for each that arrived, return why the others did not, by UID.
+
+        A :class:`Refusal` among the reasons is final; any other is worth another try.
+        """
 
     @abstractmethod
     def _find(self, level: Level, query: Mapping[str, str]) -> list[Dataset]:
@@ -62,7 +66,10 @@ class Archive(ABC):
 
     @abstractmethod
     def _locate(self, query: Mapping[str, str]) -> dict[str, Any]:
-        """Return the instances that match, by SOP Instance UID, with what ``_retrieve`` needs to get each."""
+        """Return the instances that match, by SOP Instance UID, with what ``_retrieve`` needs to get each.
+
+        ArchiveUnavailable says that asking again may help; ArchiveError, that this archive answers no queries.
+        """
 
     @abstractmethod
     def _retrieve(self, located: dict[str, Any], keep: Keep) -> str:
@@ -100,21 +107,26 @@ class Archive(ABC):
     def close(self) -> None:
         """Stop the archive that was started here, or let go of one that runs elsewhere. A second time is harmless."""
 
-    def send(self, what: Sendable, *, progress: bool = True) -> list[str]:
-        """Store instances in the archive, unchanged, by the quickest way it offers.
+    def send(self, what: Sendable, *, retries: int = 3, progress: bool = True) -> list[str]:
+        """Store instances in the archive, unchanged, by the quickest way it offers, each exactly once.
+
+        The archive is asked what it holds already, and gets the rest; after a failure it is asked again. So a
+        transfer that was cut off, here or by an earlier process that was killed, goes on where it stopped.
 
         Parameters
         ----------
         what
             A dataset, a file, a folder, or a list of these.
+        retries
+            How often to go on after a failure that may pass (no answer, a lost association, a full disk): after
+            0.5 s, 1 s, 2 s and so on, at most 8 s.
         progress
             Whether to show a bar when it takes more than half a second.
 
         Returns
         -------
         list of str
-            The SOP Instance UIDs that the archive now holds. To send again what is there is harmless: the archive
-            keeps what it has.
+            The SOP Instance UIDs that the archive now holds. What it held before, it keeps as it was.
 
         Raises
         ------
@@ -124,11 +136,38 @@ class Archive(ABC):
             If not every instance arrived; ``missing`` holds the SOP Instance UIDs of the others.
         """
         items = instances(what)
+        failed = dict.fromkeys((item.uid for item in items), "")
         with _bar(len(items), "sending", progress) as bar:
-            failed = self._store(items, bar.update)
+            for pause in _pauses(retries):
+                time.sleep(pause)
+                failed = self._send_rest(items, failed, bar)
+                if all(isinstance(reason, Refusal) for reason in failed.values()):
+                    break
         if failed:
             raise incomplete("arrived in the archive", len(items), failed)
         return [item.uid for item in items]
+
+    def _send_rest(self, items: list[Instance], failed: dict[str, str], bar: Any) -> dict[str, str]:
+        """Send what the archive does not hold yet; return why what is still missing did not arrive."""
+        final = {uid: reason for uid, reason in failed.items() if isinstance(reason, Refusal)}
+        try:
+            held = self._held(items, failed)
+            bar.n = len(held)
+            todo = [item for item in items if item.uid not in held and item.uid not in final]
+            return final | (self._store(todo, bar.update) if todo else {})
+        except ArchiveUnavailable as error:
+            return dict.fromkeys(failed, str(error).rstrip(".")) | final
+
+    def _held(self, items: list[Instance], failed: dict[str, str]) -> set[str]:
+        """Return the UIDs of those ``items`` that the archive holds in their study."""
+        wanted = {item.uid for item in items}
+        try:
+            studies = {item.study for item in items if is_uid(item.study)}
+            return wanted & {uid for study in studies for uid in self._locate({"StudyInstanceUID": study})}
+        except ArchiveUnavailable:
+            raise
+        except ArchiveError:  # it answers no queries: what it has confirmed is believed
+            return wanted - set(failed)
 
     def find(self, level: Level = "study", **keys: str | None) -> list[Dataset]:
         """Query the archive (DICOMweb: QIDO-RS, PS3.18 clause 10.6; DIMSE: C-FIND, PS3.4 annex C).
@@ -161,6 +200,7 @@ class Archive(ABC):
         series: str | None = None,
         instance: str | None = None,
         folder: str | Path | None = None,
+        retries: int = 3,
         progress: bool = True,
     ) -> list[Any]:
         """Get a study, a series or one instance back.
@@ -170,7 +210,10 @@ class Archive(ABC):
         study, series, instance
             UIDs; at least one. More than one must all fit.
         folder
-            Where to write them, one file an instance, named by SOP Instance UID. Without it they come as datasets.
+            Where to write them, one file an instance, named by SOP Instance UID; one that is there already, and is
+            whole, is not fetched again. Without a folder they come as datasets.
+        retries
+            How often to go on with the rest after a failure, as in :meth:`send`.
         progress
             Whether to show a bar when it takes more than half a second.
 
@@ -190,23 +233,32 @@ class Archive(ABC):
         query = {key: str(uid) for key, uid in uids.items() if uid is not None}
         if not query or not all(map(is_uid, query.values())):
             raise ArchiveError("Expected the UID of what to fetch: fetch(study=...), (series=...) or (instance=...).")
-        located = {uid: way for uid, way in self._locate(query).items() if is_uid(uid)}
-        if not located:
-            raise ArchiveError(f"The archive holds no instance with {' and '.join(query)} as given.")
-        into, got = Path(folder) if folder is not None else None, {}
-        with _bar(len(located), "fetching", progress) as bar:
+        with _bar(None, "fetching", progress) as bar:
+            incoming = Incoming(query, Path(folder) if folder is not None else None, bar.update)
+            for pause in _pauses(retries):
+                time.sleep(pause)
+                reason = self._fetch_rest(incoming)
+                if incoming.error:
+                    raise incoming.error
+                bar.total = len(incoming.located)
+                if not (rest := incoming.rest()) and incoming.located:
+                    return incoming.everything()
+        if not incoming.located:
+            raise ArchiveUnavailable(f"{reason}.")
+        failed = {uid: reason or incoming.reasons.get(uid, "the archive did not send it") for uid in rest}
+        raise incomplete("came back from the archive", len(incoming.located), failed)
 
-            def keep(uid: str, data: bytes) -> None:
-                if uid in located:  # the name of a file comes from our own list, never from what is received
-                    dataset = dcmread(BytesIO(data))
-                    got[uid] = (_order(dataset), _write(into / f"{uid}.dcm", data) if into else dataset)
-                    bar.update()
-
-            reason = self._retrieve(located, keep)
-        failed = {uid: reason or "the archive did not send it" for uid in located if uid not in got}
-        if failed:
-            raise incomplete("came back from the archive", len(located), failed)
-        return [one for _, one in sorted(got.values(), key=itemgetter(0))]
+    def _fetch_rest(self, incoming: Incoming) -> str:
+        """Fetch what has not come yet; return why it stopped early, or nothing."""
+        try:
+            if not incoming.located:
+                incoming.located = {uid: way for uid, way in self._locate(incoming.query).items() if is_uid(uid)}
+            if not incoming.located:
+                raise ArchiveError(f"The archive holds no instance with {' and '.join(incoming.query)} as given.")
+            rest = incoming.rest()
+            return self._retrieve(rest, incoming.keep) if rest else ""
+        except ArchiveUnavailable as error:
+            return str(error).rstrip(".")
 
     def wait_stable(self, study: str, *, instances: int | None = None, timeout: float = 60.0) -> int:
         """Wait until the archive calls a study stable: no instance of it has arrived for a while.
@@ -244,6 +296,22 @@ class Archive(ABC):
                 )
             time.sleep(0.2)
 
+    def restart(self) -> None:
+        """Start an archive that was started here again, at the same ports and over the same folder: after a crash, say.
+
+        Without a ``folder`` of its own it begins empty. A transfer that was under way goes on by itself, while it has
+        retries left.
+
+        Raises
+        ------
+        ArchiveUnavailable
+            If it does not start, or was not started here.
+        """
+        if not self.server or not self._again:
+            raise ArchiveUnavailable("This archive was not started here: start it again where it runs.")
+        self.server.stop()
+        self.server = self._again()
+
     def __enter__(self) -> Archive:
         return self
 
@@ -258,7 +326,12 @@ class Archive(ABC):
         )
 
 
-def _bar(total: int, verb: str, progress: bool) -> Any:
+def _pauses(retries: int) -> list[float]:
+    """Return the seconds to wait before the first try and before each further one."""
+    return [0.0, *(min(0.5 * 2**n, 8.0) for n in range(retries))]
+
+
+def _bar(total: int | None, verb: str, progress: bool) -> Any:
     return tqdm(total=total, desc=verb, unit="instance", delay=0.5, leave=False, file=sys.stdout, disable=not progress)
 
 
@@ -270,19 +343,3 @@ def incomplete(what: str, total: int, failed: dict[str, str]) -> TransferError:
         "The error's .missing lists them. To do the same again is safe: nothing is stored twice.",
         missing=tuple(failed),
     )
-
-
-def _write(path: Path, data: bytes) -> Path:
-    part = path.with_suffix(".part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_bytes(data)
-        return part.replace(path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            part.unlink()
-        raise ArchiveError(f"{path.parent} cannot be written to: {error.strerror}.") from error
-
-
-def _order(dataset: Dataset) -> tuple[str, int, str]:
-    return str(dataset.get("SeriesInstanceUID")), int(dataset.get("InstanceNumber") or 0), str(dataset.SOPInstanceUID)

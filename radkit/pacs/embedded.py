@@ -20,6 +20,8 @@ from .archive import CALLER, Archive, Keep, Level, incomplete
 from .instances import Instance, instances
 from .server import READY_S, Server, launch, make_home
 
+_AT_ONCE = 900  # instances named in one C-GET
+
 
 def start(
     *,
@@ -53,7 +55,9 @@ def start(
         return dimse.echo(dimse.Peer(ae_title, "127.0.0.1", ports[0], CALLER, READY_S))
 
     server, ports = launch(begin, ready, ports=(dicom_port,), timeout=timeout)
-    return EmbeddedArchive(server, ae_title, ports[0], stable_age=stable_age, timeout=timeout)
+    archive = EmbeddedArchive(server, ae_title, ports[0], stable_age=stable_age, timeout=timeout)
+    archive._again = lambda: launch(begin, ready, ports=ports, timeout=timeout)[0]
+    return archive
 
 
 class EmbeddedArchive(Archive):
@@ -68,7 +72,8 @@ class EmbeddedArchive(Archive):
 
     def close(self) -> None:
         """Stop the archive."""
-        self.server.stop()
+        if self.server:
+            self.server.stop()
 
     def _store(self, items: list[Instance], tick: Callable[[], object]) -> dict[str, str]:
         return dimse.store(self._peer, items, tick)
@@ -78,13 +83,17 @@ class EmbeddedArchive(Archive):
 
     def _locate(self, query: Mapping[str, str]) -> dict[str, Any]:
         return {
-            str(one.SOPInstanceUID): (query, (str(one.SOPClassUID), str(one.AvailableTransferSyntaxUID)))
+            str(one.SOPInstanceUID): (str(one.SOPClassUID), str(one.AvailableTransferSyntaxUID))
             for one in self._find("instance", query)
         }
 
     def _retrieve(self, located: dict[str, Any], keep: Keep) -> str:
-        query = next(iter(located.values()))[0]
-        return dimse.get(self._peer, {uid: context for uid, (_, context) in located.items()}, query, keep)
+        uids, reason = list(located), ""
+        while uids and not reason:  # a list of UIDs must fit into 64 KB
+            some, uids = uids[:_AT_ONCE], uids[_AT_ONCE:]
+            query = {"SOPInstanceUID": "\\".join(some)}
+            reason = dimse.get(self._peer, {uid: located[uid] for uid in some}, query, keep)
+        return reason
 
     def _state(self, study: str) -> tuple[int, bool]:
         found = self._find("study", {"StudyInstanceUID": study})

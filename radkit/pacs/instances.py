@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from io import BytesIO
@@ -10,14 +12,16 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from pydicom import Dataset, dcmread, dcmwrite
+from pydicom.dataelem import RawDataElement
 from pydicom.errors import InvalidDicomError
-from pydicom.uid import MediaStorageDirectoryStorage
+from pydicom.uid import DeflatedExplicitVRLittleEndian, MediaStorageDirectoryStorage
 
 from ..errors import DicomError
 
 Sendable: TypeAlias = "Dataset | str | Path | Iterable[Dataset | str | Path]"
 
 _UID = re.compile(r"(?=.{1,64}\Z)(0|[1-9][0-9]*)(\.(0|[1-9][0-9]*))+\Z")  # PS3.5, 9.1
+MOST_INFLATED = 512 * 2**20  # bytes that a deflated instance may become
 _HEADER = ["SOPClassUID", "SOPInstanceUID", "StudyInstanceUID"]
 
 
@@ -63,6 +67,28 @@ def instances(what: Sendable) -> list[Instance]:
     if not found:
         raise DicomError("There is nothing to send: expected datasets, DICOM files, or a folder that holds some.")
     return list(found.values())
+
+
+def parse(data: bytes, **options: Any) -> Dataset:
+    """Read a DICOM file that a stranger sent; a DicomError says that it is cut short, a bomb, or cannot be read.
+
+    ``options`` are those of ``pydicom.dcmread``.
+    """
+    start = 144 + int.from_bytes(data[140:144], "little")  # where the file meta information ends (PS3.10, 7.1)
+    if DeflatedExplicitVRLittleEndian.encode() in data[:start]:
+        inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+        with contextlib.suppress(zlib.error):
+            inflater.decompress(data[start:], MOST_INFLATED)
+        if inflater.unconsumed_tail:
+            raise DicomError(f"A deflated instance would inflate to more than {MOST_INFLATED // 2**20} MB.")
+    try:
+        dataset = dcmread(BytesIO(data), **options)
+        last = dataset.get_item(max(dataset.keys()))
+    except Exception as error:  # whatever a stranger's bytes do to the parser
+        raise DicomError(f"An instance cannot be understood ({type(error).__name__}).") from error
+    if isinstance(last, RawDataElement) and last.length != 0xFFFFFFFF and len(last.value or b"") < last.length:
+        raise DicomError(f"An instance is cut short in the middle of {last.tag}.")
+    return dataset
 
 
 def _sources(what: Any) -> Iterator[tuple[Path | Dataset, bool]]:

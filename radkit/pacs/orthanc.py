@@ -21,7 +21,7 @@ from .._optional import optional
 from ..errors import ArchiveError, ArchiveUnavailable, TransferError
 from . import dimse
 from .archive import Archive, Keep, Level
-from .instances import Instance
+from .instances import Instance, Refusal
 from .matching import matches
 from .server import READY_S, Server, launch, make_home
 
@@ -101,9 +101,15 @@ def start(
         except requests.RequestException:
             return False
 
-    server, ports = launch(begin, ready, ports=(http_port, dicom_port), timeout=timeout)
-    server.forget_secrets()
-    return OrthancArchive(f"http://127.0.0.1:{ports[0]}", session, timeout=timeout, server=server)
+    def up(wanted: tuple[int, ...]) -> tuple[Server, tuple[int, ...]]:
+        server, ports = launch(begin, ready, ports=wanted, timeout=timeout)
+        server.forget_secrets()
+        return server, ports
+
+    server, ports = up((http_port, dicom_port))
+    archive = OrthancArchive(f"http://127.0.0.1:{ports[0]}", session, timeout=timeout, server=server)
+    archive._again = lambda: up(ports)[0]
+    return archive
 
 
 def connect(url: str, *, timeout: float) -> OrthancArchive:
@@ -181,7 +187,10 @@ class OrthancArchive(Archive):
         raise ArchiveUnavailable(f"Expected Orthanc at {self.url}, got for {path}: {_refusal(answer)}.")
 
     def _store(self, items: list[Instance], tick: Callable[[], object]) -> dict[str, str]:
-        failed: dict[str, str] = {}
+        # Orthanc would take a UID that it holds a second time, if it came with another study.
+        elsewhere = self._locate({"SOPInstanceUID": "\\".join(item.uid for item in items)})
+        refusal = Refusal("the archive holds that SOPInstanceUID in another study")
+        failed: dict[str, str] = dict.fromkeys(elsewhere, refusal)
         lost = threading.Event()  # after one request without an answer, the rest would only wait as long each
 
         def post(item: Instance) -> None:
@@ -197,10 +206,11 @@ class OrthancArchive(Archive):
             if answer.ok:
                 tick()
             else:
-                failed[item.uid] = _refusal(answer)
+                reason = _refusal(answer)
+                failed[item.uid] = Refusal(reason) if answer.status_code < 500 else reason
 
         with ThreadPoolExecutor(_THREADS) as pool:
-            list(pool.map(post, items))
+            list(pool.map(post, [item for item in items if item.uid not in elsewhere]))
         return failed
 
     def _find(self, level: Level, query: Mapping[str, str]) -> list[Dataset]:

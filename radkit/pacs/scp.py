@@ -13,7 +13,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from pydicom.errors import InvalidDicomError
 
 from .._optional import optional
 from . import dimse
-from .instances import is_uid
+from .instances import is_uid, parse
 from .matching import matches
 
 _LONGEST = 1024  # bytes of a value that can be asked for
@@ -52,11 +51,11 @@ class Store:
 
     def add(self, uid: str, data: bytes) -> int:
         """Keep an instance, once and whole; return the C-STORE status."""
-        header = _header(dcmread(BytesIO(data), stop_before_pixels=True))
+        header = _header(parse(data, stop_before_pixels=True))
         if header.get("SOPInstanceUID") != uid or not all(is_uid(header.get(keyword)) for keyword in _UIDS):
             return _NOT_AS_SAID
-        if uid in self.headers:
-            return 0x0000  # an archive does not change what it holds
+        if uid in self.headers:  # an archive does not change what it holds
+            return 0x0000 if self.headers[uid].StudyInstanceUID == header.StudyInstanceUID else _NOT_AS_SAID
         try:
             handle, part = tempfile.mkstemp(dir=self.folder, suffix=".part")
             try:
