@@ -4,5 +4,6 @@ from __future__ import annotations
 
 from .archive import Archive
 from .opening import open_archive
+from .watching import Watcher, watch
 
-__all__ = ["Archive", "open_archive"]
+__all__ = ["Archive", "Watcher", "open_archive", "watch"]
