@@ -117,7 +117,7 @@ print(f"long diameter   {nodule.long_axis_mm:6.1f} mm   (your slider said {guess
 print(f"short diameter  {nodule.short_axis_mm:6.1f} mm")
 print(f"mean diameter   {nodule.mean_diameter_mm:6.0f} mm")
 print(f"volume          {nodule.volume_mm3:6.0f} mm³ = {nodule.volume_mm3 / 1000:.1f} ml\n")
-advice = rk.results.fleischner(nodule.mean_diameter_mm, volume_mm3=nodule.volume_mm3, risk="high")
+advice = nodule.fleischner(risk="high")
 print(advice.text, advice.limits, sep="\n\n")
 
 # %% [markdown]
@@ -237,7 +237,9 @@ steps.chart()
 #
 # ## Try next
 #
-# - In a new cell: `print(rk.results.fleischner(7, risk="low"))`. Try 5, 6, 8 and 9 mm, and the other risk. Where does it change?
+# - In a new cell: `from dataclasses import replace`, then
+#   `print(replace(nodule, long_axis_mm=7, short_axis_mm=7, volume_mm3=180).fleischner(risk="low"))`. A ball of 5 mm has
+#   65 mm³, one of 6 mm 113, of 8 mm 268, of 9 mm 382. Try them, and the other risk. Where does it change?
 # - Press 1 in the viewer for the soft-tissue window. Is the nodule longer or shorter there? Which would you report?
 # - Set `stand_in = True` at the top and choose *Run ▸ Restart Kernel and Run All Cells*: a generated patient whose nodule
 #   has 6144 mm³, because a program drew it. How far off is the network, and what else does it take for a nodule?

@@ -1,16 +1,17 @@
-"""What SEG and SR share: their source, their UIDs, their time, their codes."""
+"""What SEG, SR and KO share: their source, their UIDs, their time, their maker."""
 
 from __future__ import annotations
 
 import datetime
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
+from highdicom import sr
 from pydicom import Dataset
 from pydicom.sr.codedict import codes
-from pydicom.sr.coding import Code
 from pydicom.uid import generate_uid
 
 from ..dicom import read_headers
@@ -18,7 +19,6 @@ from ..dicom.series import Source
 from ..errors import ResultError
 
 MANUFACTURER = "radkit"
-TOLERANCE_MM = 1e-3
 
 # Of the Patient and Study modules (PS3.3 C.7.1.1, C.7.2.1, C.7.2.2) what highdicom does not carry over.
 KEPT = (
@@ -34,25 +34,6 @@ KEPT = (
     "SpecificCharacterSet",
     "TimezoneOffsetFromUTC",
 )
-
-# Where in the lungs: SNOMED CT by way of DICOM's context groups, anatomic region and laterality.
-SITES: dict[str, tuple[Code, Code | None]] = {
-    "lung": (codes.SCT.Lung, None),
-    "right lung": (codes.SCT.Lung, codes.SCT.Right),
-    "left lung": (codes.SCT.Lung, codes.SCT.Left),
-    "right upper lobe": (codes.SCT.UpperLobeOfLung, codes.SCT.Right),
-    "middle lobe": (codes.SCT.MiddleLobeOfRightLung, None),
-    "right lower lobe": (codes.SCT.LowerLobeOfLung, codes.SCT.Right),
-    "left upper lobe": (codes.SCT.UpperLobeOfLung, codes.SCT.Left),
-    "left lower lobe": (codes.SCT.LowerLobeOfLung, codes.SCT.Left),
-}
-
-
-def finding_site(name: str) -> tuple[Code, Code | None]:
-    """Return the codes of a place in the lungs."""
-    if name not in SITES:
-        raise ResultError(f"The site {name!r} is not known here; choose one of: {', '.join(SITES)}.")
-    return SITES[name]
 
 
 def source_slices(source: Source) -> list[Dataset]:
@@ -81,6 +62,42 @@ def digest(array: np.ndarray) -> str:
     return content.hexdigest()
 
 
+def observer(algorithm: str, version: str) -> sr.ObserverContext:
+    """Who looked: a device, not a person (TID 1004)."""
+    device = sr.DeviceObserverIdentifyingAttributes(
+        uid=derived_uid(MANUFACTURER, algorithm, version),
+        name=algorithm,
+        manufacturer_name=MANUFACTURER,
+        model_name=algorithm,
+        serial_number=version,
+    )
+    return sr.ObserverContext(codes.DCM.Device, device)
+
+
+@contextmanager
+def making(what: str) -> Iterator[None]:
+    """Say in our words that highdicom cannot make a result."""
+    try:
+        yield
+    except (AttributeError, TypeError, ValueError) as error:
+        raise ResultError(f"No {what} can be made of these: {error}") from error
+
+
+def identity(what: str, number: int, content: Iterable[object], algorithm: str, version: str) -> dict[str, Any]:
+    """Return what every result says of itself: UIDs that follow from its content, its maker, its place in the study."""
+    name = {"SEG": "Segmentation", "SR": "Measurements", "KO": "Key objects"}[what]
+    return {
+        "series_instance_uid": derived_uid(*content, f"{what} series"),
+        "series_number": number,
+        "sop_instance_uid": derived_uid(*content, what),
+        "instance_number": 1,
+        "manufacturer": MANUFACTURER,
+        "manufacturer_model_name": algorithm,
+        "software_versions": version,
+        "series_description": f"{name} by {algorithm}"[:64],
+    }
+
+
 def finish(result: Dataset, images: list[Dataset], when: datetime.datetime | None) -> None:
     """Complete a result: patient and study as in its source, and nothing in it that chance or the clock has chosen.
 
@@ -106,25 +123,3 @@ def _made(image: Dataset) -> datetime.datetime:
             clock = str(image.get(f"{event}Time") or "").partition(".")[0]
             return datetime.datetime.strptime(f"{date}{clock:0<6}", "%Y%m%d%H%M%S")
     return datetime.datetime(1900, 1, 1)
-
-
-def misplaced(
-    images: list[Dataset], uid: str | None, size: Sequence[int], spacing: Sequence[float], cosines: Any, corners: Any
-) -> Iterator[str]:
-    """Say where a result and its images differ by more than 0.001 mm (nothing: it fits).
-
-    Of the result: its frame of reference, rows and columns, mm of a pixel, and each slice's corner in LPS mm.
-    """
-    first = images[0]
-    if uid not in (None, first.FrameOfReferenceUID):
-        yield "it lies in another frame of reference"
-    if tuple(size) != (first.Rows, first.Columns):
-        yield f"its slices are {tuple(size)} voxels, the images {(first.Rows, first.Columns)}"
-    if not np.allclose(spacing, first.PixelSpacing, atol=TOLERANCE_MM, rtol=0):
-        yield f"its pixels measure {list(spacing)} mm, those of the images {list(first.PixelSpacing)} mm"
-    if not np.allclose(cosines, first.ImageOrientationPatient, atol=1e-4, rtol=0):
-        yield f"it is turned or mirrored, its rows and columns run along {np.round(cosines, 3).tolist()}"
-    there = np.array([image.ImagePositionPatient for image in images], float)
-    off = np.linalg.norm(np.array(corners, float)[:, None] - there, axis=-1).min(axis=1)
-    if count := int((off > TOLERANCE_MM).sum()):
-        yield f"{count} of its {len(off)} slices lie up to {off.max():.3f} mm away from every image"

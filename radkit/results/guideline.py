@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
 
 from ..errors import ResultError
 
@@ -51,43 +50,9 @@ class Recommendation:
 
 
 def fleischner(
-    mean_diameter_mm: float,
-    *,
-    risk: Literal["low", "high"],
-    volume_mm3: float | None = None,
-    kind: Literal["solid"] = "solid",
-    age: float | None = None,
+    mean_diameter_mm: float, volume_mm3: float | None, risk: str, kind: str, age: float | None
 ) -> Recommendation:
-    """Look up the management of a single solid nodule found by chance.
-
-    Parameters
-    ----------
-    mean_diameter_mm : float
-        Average of long and short axis in the same plane, mm; rounded here to the nearest whole mm, half up, as the
-        guideline asks.
-    risk : "low" or "high"
-        Risk of cancer as the clinician judges it: smoking, age, family history, emphysema or fibrosis, spiculation, an
-        upper lobe. There is no default: images tell it only in part.
-    volume_mm3 : float, optional
-        The volume. Where it points to a higher class than the diameter, the higher one counts, and the text says so.
-    kind : "solid"
-        Sub-solid nodules have a table of their own, which is not here.
-    age : float, optional
-        Years; under 35 the guideline does not apply.
-
-    Returns
-    -------
-    Recommendation
-
-    Raises
-    ------
-    ResultError
-        If the guideline, or its part that is here, does not cover the case.
-
-    Notes
-    -----
-    A lookup for teaching, not a device: a radiologist decides. MacMahon H et al., Radiology 2017;284:228-243, table 1.
-    """
+    """Look it up; `Measurement.fleischner` says what it asks and whom it is for."""
     if kind != "solid":
         raise ResultError(f"Only single solid nodules are covered here, not {kind!r}: see the guideline's own table.")
     if risk not in ("low", "high"):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from ..errors import ResultError
+from .guideline import Recommendation, fleischner
 
 if TYPE_CHECKING:
     from highdicom import Volume
@@ -46,8 +47,38 @@ class Measurement:
 
     @property
     def mean_diameter_mm(self) -> float:
-        """Average of long and short axis in the same slice; `fleischner` rounds it to the nearest mm."""
+        """Average of long and short axis in the same slice."""
         return round((self.long_axis_mm + self.short_axis_mm) / 2, 2)
+
+    def fleischner(
+        self, *, risk: Literal["low", "high"], kind: Literal["solid"] = "solid", age: float | None = None
+    ) -> Recommendation:
+        """Look up what the Fleischner Society would do with a single solid nodule of this size, found by chance.
+
+        The mean diameter is rounded to the nearest whole mm, half up, as the guideline asks. Where the volume points to
+        a higher class than the diameter, the higher one counts, and the text says so.
+
+        Parameters
+        ----------
+        risk : "low" or "high"
+            Risk of cancer as the clinician judges it: smoking, age, family history, emphysema or fibrosis, spiculation,
+            an upper lobe. There is no default: images tell it only in part.
+        kind : "solid"
+            Sub-solid nodules have a table of their own, which is not here.
+        age : float, optional
+            Years; under 35 the guideline does not apply.
+
+        Raises
+        ------
+        ResultError
+            If the guideline, or its part that is here, does not cover the case.
+
+        Notes
+        -----
+        A lookup for teaching, not a device: a radiologist decides. MacMahon H et al., Radiology 2017;284:228-243,
+        table 1.
+        """
+        return fleischner(self.mean_diameter_mm, self.volume_mm3, risk, kind, age)
 
     def __str__(self) -> str:
         return (

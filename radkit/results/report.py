@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 from highdicom import sr
 from pydicom import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
+from pydicom.valuerep import DS
 
 from .. import __version__
 from ..dicom.series import Source
 from ..errors import ResultError
-from ._common import MANUFACTURER, derived_uid, finding_site, finish, source_slices
-from .measurement import Measurement
-from .segmentation import NODULE
+from ._common import finish, identity, making, observer, source_slices
+from .geometry import TOLERANCE_MM
+from .measurement import Measurement, Point
+from .terms import KINDS, SITES, quality, sided
 
 # What was done, as broad as CID 100 has it: a code outside it is an error to Pixelmed's validator.
 PROCEDURES = {"CT": codes.LN.CTUnspecifiedBodyRegion, "MR": codes.LN.MRIUnspecifiedBodyRegion}
 VOLUME, LONG, SHORT, DIAMETER = codes.SCT.Volume, codes.SCT.LongAxis, codes.SCT.ShortAxis, codes.SCT.Diameter
 MILLIMETRE, CUBIC_MILLIMETRE = codes.UCUM.Millimeter, codes.UCUM.CubicMillimeter
+Quality = Mapping[str | Code, str | Code]
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,11 @@ class Finding:
         The numbers, in mm³ and mm.
     values : dict
         All measurements: name to (value, UCUM unit).
+    regions : dict
+        By the name of the axis the line that was measured: the image's ``SOPInstanceUID``, and its points (column, row)
+        in pixels, where the first pixel reaches from 0 to 1 (PS3.3 C.18.6).
+    qualities : dict
+        Qualitative findings: meaning of the concept to meaning of its value.
     """
 
     tracking_id: str
@@ -56,6 +65,13 @@ class Finding:
     short_axis_mm: float | None
     mean_diameter_mm: float | None
     values: dict[str, tuple[float, str]] = field(default_factory=dict)
+    regions: dict[str, tuple[str, list[tuple[float, float]]]] = field(default_factory=dict)
+    qualities: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def tracking(self) -> tuple[str, str]:
+        """TrackingID and TrackingUID, to hand on to `write_segmentation` when the lesion is seen again."""
+        return self.tracking_id, self.tracking_uid
 
 
 def write_report(
@@ -63,14 +79,19 @@ def write_report(
     source: Source,
     segmentation: Dataset,
     *,
-    kind: Code = NODULE,
-    site: str | Sequence[str] = "lung",
+    kind: str | Code | None = None,
+    site: str | Code | Sequence[str | Code] | None = None,
+    qualitative: Quality | Sequence[Quality] = (),
     procedure: Code | None = None,
     algorithm: str = "radkit lung nodule",
     version: str = __version__,
     when: datetime.datetime | None = None,
 ) -> sr.Comprehensive3DSR:
-    """Make a TID 1500 measurement report: one group (TID 1411) for each measured segment.
+    """Make a TID 1500 measurement report: what each segment measures, and its axes as lines on their image.
+
+    Each lesion is a volumetric group (TID 1411) on its segment and two planar groups (TID 1410) with a line on the
+    image; all carry its tracking identifier. Numbers are rounded to the 16 characters of a DS (PS3.5, 6.2), so that
+    what is read is what was written, whichever attribute a reader takes.
 
     Parameters
     ----------
@@ -80,8 +101,12 @@ def write_report(
         The images.
     segmentation : pydicom.Dataset
         The SEG from `write_segmentation`; each group refers to its segment and takes its tracking identifier.
-    kind, site
-        Finding (SNOMED CT) and finding site: one site for all, or one for each.
+    kind, site : str or pydicom.sr.coding.Code, optional
+        Finding (PS3.16 CID 7151) and finding site (CID 4031), as the segment has them unless given: one site for all,
+        or one for each.
+    qualitative : mapping, or one for each measurement
+        Qualitative findings: {"border shape": "spiculated"}, with "border definition", "content" and "response" as
+        DICOM's groups for the chest have them (CID 6119, 6120, 6122, 6143), or any pair of pydicom codes.
     procedure : pydicom.sr.coding.Code, optional
         Procedure reported (PS3.16 CID 100); the imaging of the source's modality unless given.
     algorithm, version : str
@@ -97,49 +122,50 @@ def write_report(
     Raises
     ------
     ResultError
-        If there is no measurement (TID 1500 must hold one), if there are more than segments, or if SEG and images do
-        not belong together.
+        If there is no measurement (TID 1500 must hold one), if there are more than segments, if a name has no code, or
+        if SEG, measurements and images do not belong together.
     """
     images = source_slices(source)
-    groups = [measurements] if isinstance(measurements, Measurement) else list(measurements)
-    sites = [site] * len(groups) if isinstance(site, str) else list(site)
+    lesions = [measurements] if isinstance(measurements, Measurement) else list(measurements)
     segments = list(segmentation.get("SegmentSequence", []))
-    if not 0 < len(groups) <= len(segments) or len(sites) != len(groups):
+    segments = [one for one in segments if one.SegmentNumber]  # a label map may describe its background, number 0
+    sites = _each(site, (str, Code, type(None)), len(lesions))
+    qualities = _each(qualitative or {}, Mapping, len(lesions))
+    if not 0 < len(lesions) <= len(segments) or not len(sites) == len(qualities) == len(lesions):
         raise ResultError(
-            f"{len(groups)} measurements, {len(sites)} sites, {len(segments)} segments: these do not pair up."
+            f"{len(lesions)} measurements, {len(sites)} sites, {len(segments)} segments: these do not pair up."
         )
     if segmentation.StudyInstanceUID != images[0].StudyInstanceUID:
         raise ResultError("The segmentation belongs to another study than the images.")
     shown = _shown(images, segmentation)
     procedure = procedure or PROCEDURES.get(images[0].Modality, codes.SCT.ImagingProcedure)
-    content = (segmentation.SOPInstanceUID, groups, sites, kind, procedure, algorithm, version, when)
-    try:
+    content = (segmentation.SOPInstanceUID, lesions, sites, kind, qualities, procedure, algorithm, version, when)
+    with making("report"):
+        groups: list[Any] = []
+        for lesion, segment, place, quality_of in zip(lesions, segments, sites, qualities, strict=False):
+            said = _said(segment, kind, place, algorithm, version, quality_of)
+            groups.append(_volumetric(lesion, segmentation, images[0].SeriesInstanceUID, said))
+            groups.append(_planar(LONG, lesion.long_axis, lesion.long_axis_mm, images, said))
+            groups.append(_planar(SHORT, lesion.short_axis, lesion.short_axis_mm, images, said))
         report = sr.Comprehensive3DSR(
             evidence=[segmentation, *shown],
             content=sr.MeasurementReport(
-                observation_context=_observer(algorithm, version),
+                observation_context=sr.ObservationContext(observer_device_context=observer(algorithm, version)),
                 procedure_reported=procedure,
-                imaging_measurements=[
-                    _group(measurement, _segment(segmentation, segment, images), place, kind, (algorithm, version))
-                    for measurement, segment, place in zip(groups, segments, sites, strict=False)
-                ],
+                imaging_measurements=groups,
                 title=codes.DCM.ImagingMeasurementReport,
                 referenced_images=shown,
             ),
-            series_instance_uid=derived_uid(*content, "SR series"),
-            series_number=901,  # behind what a scanner makes
-            sop_instance_uid=derived_uid(*content, "SR"),
-            instance_number=1,
-            manufacturer=MANUFACTURER,
-            manufacturer_model_name=algorithm,
-            software_versions=version,
             is_complete=True,
-            series_description=f"Measurements by {algorithm}"[:64],
+            **identity("SR", 901, content, algorithm, version),
         )
-    except (AttributeError, TypeError, ValueError) as error:
-        raise ResultError(f"No report can be made from these measurements and images: {error}") from error
     finish(report, images, when)
     return report
+
+
+def _each(option: Any, one: Any, count: int) -> list[Any]:
+    """One option for all lesions, or one for each."""
+    return [option] * count if isinstance(option, one) else list(option)
 
 
 def _shown(images: list[Dataset], segmentation: Dataset) -> list[Dataset]:
@@ -153,48 +179,74 @@ def _shown(images: list[Dataset], segmentation: Dataset) -> list[Dataset]:
     return [image for image in images if image.SOPInstanceUID in uids]
 
 
-def _segment(segmentation: Dataset, segment: Dataset, images: list[Dataset]) -> dict[str, Any]:
-    """What a group says of its segment: its name here and later, and where its outline is."""
+def _said(
+    segment: Dataset, kind: str | Code | None, site: str | Code | None, algorithm: str, version: str, qualities: Quality
+) -> dict[str, Any]:
+    """What both groups of a lesion say of it: its name here and later, what and where it is, and who found it."""
+    own, place, side = segment.SegmentedPropertyTypeCodeSequence[0], None, None
+    finding = sided(kind, "kind", KINDS)[0] if kind is not None else _code(own)
+    if site is not None:
+        place, side = sided(site, "site", *SITES)
+    elif region := segment.get("AnatomicRegionSequence"):
+        place, side = _code(region[0]), _modifier(region[0], "AnatomicRegionModifierSequence")
+    elif side := _modifier(own, "SegmentedPropertyTypeModifierCodeSequence"):  # a left kidney is its own place
+        place = _code(own)
     return {
+        "segment": segment.SegmentNumber,
         "tracking_identifier": sr.TrackingIdentifier(segment.TrackingUID, segment.TrackingID),
-        "referenced_segment": sr.ReferencedSegment(
-            sop_class_uid=segmentation.SOPClassUID,
-            sop_instance_uid=segmentation.SOPInstanceUID,
-            segment_number=segment.SegmentNumber,
-            source_series=sr.SourceSeriesForSegmentation(images[0].SeriesInstanceUID),
-        ),
+        "finding_type": finding,
+        "finding_sites": [sr.FindingSite(place, side)] if place else None,
+        "algorithm_id": sr.AlgorithmIdentification(algorithm, version),
+        "qualitative_evaluations": [sr.QualitativeEvaluation(*quality(*pair)) for pair in qualities.items()] or None,
     }
 
 
-def _observer(algorithm: str, version: str) -> sr.ObservationContext:
-    """Who measured: a device (TID 1004)."""
-    device = sr.DeviceObserverIdentifyingAttributes(
-        uid=derived_uid(MANUFACTURER, algorithm, version),
-        name=algorithm,
-        manufacturer_name=MANUFACTURER,
-        model_name=algorithm,
-        serial_number=version,
-    )
-    return sr.ObservationContext(observer_device_context=sr.ObserverContext(codes.DCM.Device, device))
+def _code(item: Dataset) -> Code:
+    return Code(item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning)
 
 
-def _group(
-    measured: Measurement, segment: dict[str, Any], site: str, kind: Code, algorithm: tuple[str, str]
-) -> sr.VolumetricROIMeasurementsAndQualitativeEvaluations:
-    """One lesion (TID 1411): what, where, which segment, how large."""
-    region, laterality = finding_site(site)
+def _modifier(item: Dataset, keyword: str) -> Code | None:
+    return _code(item[keyword][0]) if keyword in item else None
+
+
+def _volumetric(lesion: Measurement, segmentation: Dataset, series: str, said: dict[str, Any]) -> Any:
+    """How large a lesion is, on its segment (TID 1411)."""
     return sr.VolumetricROIMeasurementsAndQualitativeEvaluations(
-        **segment,
-        finding_type=kind,
-        finding_sites=[sr.FindingSite(region, laterality)],
-        algorithm_id=sr.AlgorithmIdentification(*algorithm),
+        **{key: value for key, value in said.items() if key != "segment"},
+        referenced_segment=sr.ReferencedSegment(
+            sop_class_uid=segmentation.SOPClassUID,
+            sop_instance_uid=segmentation.SOPInstanceUID,
+            segment_number=said["segment"],
+            source_series=sr.SourceSeriesForSegmentation(series),
+        ),
         measurements=[
-            sr.Measurement(VOLUME, measured.volume_mm3, CUBIC_MILLIMETRE),
-            sr.Measurement(LONG, measured.long_axis_mm, MILLIMETRE),
-            sr.Measurement(SHORT, measured.short_axis_mm, MILLIMETRE),
-            sr.Measurement(DIAMETER, measured.mean_diameter_mm, MILLIMETRE, derivation=codes.SCT.Mean),
+            _number(VOLUME, lesion.volume_mm3, CUBIC_MILLIMETRE),
+            _number(LONG, lesion.long_axis_mm),
+            _number(SHORT, lesion.short_axis_mm),
+            _number(DIAMETER, lesion.mean_diameter_mm, derivation=codes.SCT.Mean),
         ],
     )
+
+
+def _planar(axis: Code, line: tuple[Point, Point], length: float, images: list[Dataset], said: dict[str, Any]) -> Any:
+    """An axis as a line on its image, as any PACS can draw it (TID 1410)."""
+    cosines = np.array(images[0].ImageOrientationPatient, float).reshape(2, 3)
+    ends = np.array(line)[:, None] - np.array([image.ImagePositionPatient for image in images], float)
+    away = abs(ends @ np.cross(*cosines)).max(axis=0)
+    if away.min() > TOLERANCE_MM:
+        raise ResultError(f"A measured line lies {away.min():.3f} mm away from every image: measured elsewhere?")
+    image, ends = images[away.argmin()], ends[:, away.argmin()]
+    pixels = ends @ cosines.T / image.PixelSpacing[::-1] + 0.5  # the corner of the first pixel is 0, 0 (C.18.6.1.1)
+    source = sr.SourceImageForRegion(image.SOPClassUID, image.SOPInstanceUID)
+    return sr.PlanarROIMeasurementsAndQualitativeEvaluations(
+        **{key: value for key, value in said.items() if key not in ("segment", "qualitative_evaluations")},
+        referenced_region=sr.ImageRegion(sr.GraphicTypeValues.POLYLINE, pixels.round(3), source),
+        measurements=[_number(axis, length)],
+    )
+
+
+def _number(name: Code, value: float, unit: Code = MILLIMETRE, **more: Any) -> sr.Measurement:
+    return sr.Measurement(name, float(str(DS(value, auto_format=True))), unit, **more)
 
 
 def read_report(report: Dataset) -> list[Finding]:
@@ -217,17 +269,19 @@ def read_report(report: Dataset) -> list[Finding]:
     """
     try:
         content: Any = sr.Comprehensive3DSR.from_dataset(report).content
-        return [_finding(group) for group in content.get_volumetric_roi_measurement_groups()]
+        planar = content.get_planar_roi_measurement_groups()
+        return [_finding(group, planar) for group in content.get_volumetric_roi_measurement_groups()]
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ResultError(f"Expected a Comprehensive 3D SR with a TID 1500 measurement report: {error}") from error
 
 
-def _finding(group: sr.VolumetricROIMeasurementsAndQualitativeEvaluations) -> Finding:
+def _finding(group: Any, planar: list[Any]) -> Finding:
     items = group.get_measurements()
     number = {item.name.value: float(item.value) for item in items}
     segment = group.referenced_segment
     site = group.finding_sites[0] if group.finding_sites else None
     side = f", {site.laterality.meaning.lower()}" if site is not None and site.laterality else ""
+    regions = [one for one in planar if one.tracking_uid == group.tracking_uid]
     return Finding(
         tracking_id=str(group.tracking_identifier),
         tracking_uid=str(group.tracking_uid),
@@ -240,4 +294,12 @@ def _finding(group: sr.VolumetricROIMeasurementsAndQualitativeEvaluations) -> Fi
         short_axis_mm=number.get(SHORT.value),
         mean_diameter_mm=number.get(DIAMETER.value),
         values={item.name.meaning: (float(item.value), item.unit.value) for item in items},
+        regions={item.name.meaning: _line(one.roi) for one in regions for item in one.get_measurements()},
+        qualities={item.name.meaning: item.value.meaning for item in group.get_qualitative_evaluations()},
     )
+
+
+def _line(region: Any) -> tuple[str, list[tuple[float, float]]]:
+    """An image and points on it; their single precision (FL) is good for a thousandth of a pixel."""
+    image = region.ContentSequence[0].ReferencedSOPSequence[0].ReferencedSOPInstanceUID
+    return str(image), [(round(float(x), 3), round(float(y), 3)) for x, y in region.value]
