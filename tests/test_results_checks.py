@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from io import BytesIO
 
+import numpy as np
 import pytest
-from pydicom import dcmread
+from pydicom import Dataset, dcmread
 
 import radkit as rk
 
@@ -25,84 +26,127 @@ def again(dataset):
     return dcmread(file)
 
 
-def test_check_is_content_with_what_radkit_writes(written, small_ct):
-    assert rk.results.check([again(written[0]), again(written[1])], small_ct.folder) == []
-    assert rk.results.check(written[1], small_ct.folder) == []
-
-
-def _other_frame(seg, sr):
-    seg.FrameOfReferenceUID = "1.2.3"
-
-
-def _shifted(seg, sr):
-    for frame in seg.PerFrameFunctionalGroupsSequence:
-        frame.PlanePositionSequence[0].ImagePositionPatient[2] += 0.5
-
-
-def _mirrored(seg, sr):
-    seg.SharedFunctionalGroupsSequence[0].PlaneOrientationSequence[0].ImageOrientationPatient = [-1, 0, 0, 0, 1, 0]
-
-
-def _one_slice_up(seg, sr):
-    for frame in seg.PerFrameFunctionalGroupsSequence:
-        frame.PlanePositionSequence[0].ImagePositionPatient[2] += 2.5
-
-
-def _other_study(seg, sr):
-    sr.StudyInstanceUID = "1.2.3"
-
-
-def _other_patient(seg, sr):
-    seg.PatientID = "SOMEBODY"
-
-
-def _number(sr):
-    (item,) = [
-        i for i in items(sr) if i.get("ValueType") == "NUM" and i.ConceptNameCodeSequence[0].CodeMeaning == "Volume"
-    ]
-    return item.MeasuredValueSequence[0]
-
-
-def _in_cubic_centimetres(seg, sr):
-    _number(sr).MeasurementUnitsCodeSequence[0].CodeValue = "cm3"
-
-
-def _without_unit(seg, sr):
-    del _number(sr).MeasurementUnitsCodeSequence
-
-
-def _no_such_segment(seg, sr):
-    seg.SegmentSequence[0].SegmentNumber = 2
-
-
 def items(item):
     yield item
     for child in item.get("ContentSequence", []):
         yield from items(child)
 
 
-@pytest.mark.parametrize(
-    ("damage", "says"),
-    [
-        (_other_frame, "another frame of reference"),
-        (_shifted, "0.500 mm away from every image"),
-        (_mirrored, "turned or mirrored"),
-        (_one_slice_up, "do not name the image they lie on"),
-        (_other_study, "report has another StudyInstanceUID"),
-        (_other_patient, "segmentation has another PatientID"),
-        (_in_cubic_centimetres, "a volume in cm3"),
-        (_without_unit, "a volume without a unit"),
-        (_no_such_segment, "measures segment 1, which the segmentation does not have"),
-    ],
-)
-def test_check_says_in_words_what_is_wrong(written, small_ct, damage, says):
+def item(report, meaning):
+    """The first content item that has this name."""
+    return next(
+        i for i in items(report) if i.get("ConceptNameCodeSequence", [Dataset()])[0].get("CodeMeaning") == meaning
+    )
+
+
+def frames(seg):
+    return seg.PerFrameFunctionalGroupsSequence
+
+
+def place(seg, change):
+    """Change where each frame lies."""
+    corners = [frame.PlanePositionSequence[0].ImagePositionPatient for frame in frames(seg)]
+    for frame, corner in zip(frames(seg), change(np.array(corners, float)), strict=True):
+        frame.PlanePositionSequence[0].ImagePositionPatient = corner.tolist()
+
+
+def shift(seg, *mm):
+    place(seg, lambda corners: corners + np.array(mm))
+
+
+def turn(seg, cosines):
+    seg.SharedFunctionalGroupsSequence[0].PlaneOrientationSequence[0].ImageOrientationPatient = cosines
+
+
+def swapped(corners):
+    corners[[2, 3]] = corners[[3, 2]]
+    return corners
+
+
+def local(sequence):
+    sequence[0].CodeValue, sequence[0].CodingSchemeDesignator = "1", "99RADKIT"
+
+
+def test_check_is_content_with_what_radkit_writes(written, small_ct):
+    assert rk.results.check([again(one) for one in written], small_ct.folder) == []
+    assert rk.results.check(written[1], small_ct.folder) == []
+    labelmap = rk.results.write_segmentation(small_ct.mask, small_ct.folder, form="labelmap")
+    note = rk.results.write_key_objects(small_ct.files[9:12])
+    assert rk.results.check([again(labelmap), again(note)], small_ct.folder) == []
+
+
+def volume_of(sr):
+    return item(sr, "Volume").MeasuredValueSequence[0]
+
+
+DAMAGE = {
+    "another frame of reference": lambda seg, sr: setattr(seg, "FrameOfReferenceUID", "1.2.3"),
+    "it is shifted by 0.5 mm toward the head.": lambda seg, sr: shift(seg, 0, 0, 0.5),
+    "shifted by 5.1 mm toward the feet and 1.4 mm toward the left.": lambda seg, sr: shift(seg, 1.4, 0, -5.1),
+    "2.5 mm toward the head: its frames name other images": lambda seg, sr: shift(seg, 0, 0, 2.5),
+    "it is upside down: its slices run the other way": lambda seg, sr: place(seg, lambda c: c[::-1]),
+    "2 of its 7 slices do not name the image they lie on": lambda seg, sr: place(seg, swapped),
+    "slices lie up to 1.250 mm away from every image": lambda seg, sr: place(seg, lambda c: c * (1, 1, 1.1)),
+    "it is mirrored left-right": lambda seg, sr: turn(seg, [-1, 0, 0, 0, 1, 0]),
+    "it is mirrored front-back": lambda seg, sr: turn(seg, [1, 0, 0, 0, -1, 0]),
+    "turned by half a turn in its slices": lambda seg, sr: turn(seg, [-1, 0, 0, 0, -1, 0]),
+    "rows and columns are exchanged": lambda seg, sr: turn(seg, [0, 1, 0, 1, 0, 0]),
+    "turned by 90.0°": lambda seg, sr: turn(seg, [1, 0, 0, 0, 0, -1]),
+    "its slices are (128, 64) voxels, the images (128, 128)": lambda seg, sr: setattr(seg, "Columns", 64),
+    "has 7 frames that name no image": lambda seg, sr: [frame.pop("DerivationImageSequence") for frame in frames(seg)],
+    "cannot be laid on its images": lambda seg, sr: frames(seg)[3].pop("PlanePositionSequence"),
+    "is fractional": lambda seg, sr: setattr(seg, "SegmentationType", "FRACTIONAL"),
+    "does not refer to the series": lambda seg, sr: seg.pop("ReferencedSeriesSequence"),
+    "segmentation has another PatientID": lambda seg, sr: setattr(seg, "PatientID", "SOMEBODY"),
+    "gives segment 1 no tracking UID": lambda seg, sr: seg.SegmentSequence[0].pop("TrackingUID"),
+    "category of segment 1, 'Morphologically Abnormal Structure' (1, 99RADKIT), that is not in DICOM's CID 7150": (
+        lambda seg, sr: local(seg.SegmentSequence[0].SegmentedPropertyCategoryCodeSequence)
+    ),
+    "has no type of segment 1": lambda seg, sr: seg.SegmentSequence[0].pop("SegmentedPropertyTypeCodeSequence"),
+    "(1, 99RADKIT), that is not in DICOM's CID 4031": lambda seg, sr: local(
+        seg.SegmentSequence[0].AnatomicRegionSequence
+    ),
+    "follows segment 1 by another tracking UID": lambda seg, sr: setattr(
+        seg.SegmentSequence[0], "TrackingUID", "1.2.3"
+    ),
+    "measures segment 1, which the segmentation does not have": (
+        lambda seg, sr: setattr(seg.SegmentSequence[0], "SegmentNumber", 2)
+    ),
+    "report has another StudyInstanceUID": lambda seg, sr: setattr(sr, "StudyInstanceUID", "1.2.3"),
+    "a volume in cm3": lambda seg, sr: setattr(volume_of(sr).MeasurementUnitsCodeSequence[0], "CodeValue", "cm3"),
+    "a volume without a unit": lambda seg, sr: volume_of(sr).pop("MeasurementUnitsCodeSequence"),
+    "has a title, 'Imaging Measurement Report' (1, 99RADKIT)": lambda seg, sr: local(sr.ConceptNameCodeSequence),
+    "has a measurement, 'Long axis' (1, 99RADKIT)": lambda seg, sr: local(
+        item(sr, "Long axis").ConceptNameCodeSequence
+    ),
+    "has a finding site, 'Lower lobe of lung' (1, 99RADKIT)": (
+        lambda seg, sr: local(item(sr, "Finding Site").ConceptCodeSequence)
+    ),
+    "without a tracking UID": lambda seg, sr: item(sr, "Measurement Group").ContentSequence.pop(1),
+    "neither segment, region nor image": lambda seg, sr: setattr(
+        item(sr, "Measurement Group"), "ContentSequence", [item(sr, "Volume")]
+    ),
+    "objects it refers to as evidence": lambda seg, sr: sr.CurrentRequestedProcedureEvidenceSequence.clear(),
+}
+
+
+@pytest.mark.parametrize("says", DAMAGE)
+def test_check_says_in_words_what_is_wrong(written, small_ct, says):
     segmentation, report = again(written[0]), again(written[1])
-    damage(segmentation, report)
+    DAMAGE[says](segmentation, report)
     wrong = rk.results.check([segmentation, report], small_ct.folder)
     assert any(says in sentence for sentence in wrong), wrong
     assert "SOMEBODY" not in str(wrong)
 
 
 def test_check_sees_images_that_are_not_there(written, small_ct):
-    wrong = rk.results.check([written[0], written[1]], small_ct.files[:12])
+    wrong = rk.results.check(written, small_ct.files[:12])
     assert any("refers to 12 images that are not in the series" in sentence for sentence in wrong), wrong
+
+
+def test_check_follows_a_key_object_note(small_ct):
+    note = again(rk.results.write_key_objects(small_ct.files[9:12]))
+    assert rk.results.check(note, small_ct.files[:10]) == ["The key object note refers to 2 objects that are not here."]
+    local(note.ConceptNameCodeSequence)
+    (wrong,) = rk.results.check(note, small_ct.folder)
+    assert "has a title, 'Of Interest' (1, 99RADKIT), that is not in DICOM's CID 7010" in wrong

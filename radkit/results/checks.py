@@ -3,28 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import cache
+from typing import Any
 
-import numpy as np
 from pydicom import Dataset
+from pydicom.sr.codedict import codes
+from pydicom.sr.coding import Code
 from pydicom.uid import SegmentationStorage
 
 from ..dicom.series import Source
 from ..errors import ResultError
-from ._common import TOLERANCE_MM, misplaced, source_slices
+from ._common import source_slices
+from .geometry import misplaced
+from .terms import KINDS, SITES, TITLES
 
 # The unit (UCUM) of volume, long axis, short axis and diameter, by their codes in SNOMED CT.
 UNITS = {"118565006": "mm3", "103339001": "mm", "103340004": "mm", "81827009": "mm"}
 SAME = ("StudyInstanceUID", "PatientID", "PatientName", "PatientBirthDate", "PatientSex")
-NOUNS = {"SEG": "segmentation", "SR": "report"}
+NOUNS = {"SEG": "segmentation", "SR": "report", "KO": "key object note"}
+GROUP, TRACKING = "125007", "112040"  # DCM: Measurement Group, Tracking Unique Identifier
+EVIDENCE = ("CurrentRequestedProcedureEvidenceSequence", "PertinentOtherEvidenceSequence")
+# The context groups (PS3.16) of what a report names and codes: titles by modality, values by the code of their concept.
+TITLED = {"SR": (7021,), "KO": (TITLES,)}
+CODED = {"363698007": ("finding site", SITES), "G-C0E3": ("finding site", SITES), "121058": ("procedure", (100,))}
+MEASURED = (218, 7469)
 
 
 def check(result: Dataset | Sequence[Dataset], source: Source) -> list[str]:
     """Say what is wrong with results, against the images they were made from.
 
+    What the headers cannot show stays unseen: a mask drawn from an array whose rows or slices ran the other way, then
+    written with the positions and the names of those other images, agrees with itself. Look at it on its images.
+
     Parameters
     ----------
     result : pydicom.Dataset or sequence of Dataset
-        SEG or SR, or both; given together, the references of the SR to the SEG are followed.
+        SEG (binary or label map; of a fractional one the headers), TID 1500 SR or key object note, of any maker;
+        given together, the references of one to another are followed.
     source : folder, list of paths or list of datasets
         The one image series.
 
@@ -32,25 +47,29 @@ def check(result: Dataset | Sequence[Dataset], source: Source) -> list[str]:
     -------
     list of str
         One sentence for each defect; empty when the results share patient, study, frame of reference and geometry (to
-        0.001 mm) with the images, refer only to what is there, and give every number its unit.
+        0.001 mm) with the images, each frame names the image it lies on (PS3.3 C.8.20.3), all that is referred to is
+        there and listed as evidence, every number has its unit, every lesion a tracking UID, and every code is one of
+        its context group in PS3.16 (segments CID 7150, 7151; sites CID 4031, 4; measurements CID 218; titles CID 7021,
+        7010). DICOM lets a maker extend most of these groups; a reader that does not know the code shows nothing.
 
     Raises
     ------
     ResultError
-        If a result is neither SEG nor SR, or the source is not one series.
+        If a result is neither SEG, SR nor KO, or the source is not one series.
     """
     images = source_slices(source)
     results = [result] if isinstance(result, Dataset) else list(result)
-    wrong: list[str] = []
+    wrong: dict[str, None] = {}  # a set that keeps its order
     for one in results:
         noun = NOUNS.get(one.get("Modality", ""))
         if noun is None:
+            found = one.get("Modality", "no modality")
             raise ResultError(
-                f"Expected a segmentation (SEG) or a report (SR), got {one.get('Modality', 'no modality')}."
+                f"Expected a segmentation (SEG), a report (SR) or a key object note (KO), got {found}."
             )
-        special = _segmentation(one, images) if noun == "segmentation" else _report(one, [*images, *results])
-        wrong += [f"The {noun} {defect}." for defect in (*_shared(one, images), *special)]
-    return wrong
+        special = _segmentation(one, images) if one.Modality == "SEG" else _document(one, [*images, *results])
+        wrong |= {f"The {noun} {defect}.": None for defect in (*_shared(one, images), *special)}
+    return list(wrong)
 
 
 def _shared(result: Dataset, images: list[Dataset]) -> Iterator[str]:
@@ -68,62 +87,137 @@ def _shared(result: Dataset, images: list[Dataset]) -> Iterator[str]:
 
 
 def _segmentation(segmentation: Dataset, images: list[Dataset]) -> Iterator[str]:
-    """Every frame on a slice of the source, the same pixels, an image named for each frame."""
-    shared, frames = segmentation.SharedFunctionalGroupsSequence[0], segmentation.PerFrameFunctionalGroupsSequence
+    """Every frame on the image that it names; every segment coded, and to be found again."""
+    yield from _frames(segmentation, images)
+    if segmentation.get("SegmentationType") == "FRACTIONAL":
+        yield "is fractional: each voxel holds a probability or a share, no mask; only its headers were checked"
+    for segment in segmentation.get("SegmentSequence", []):
+        which = f"segment {segment.get('SegmentNumber')}"
+        if segment.get("SegmentNumber") == 0:  # a label map's background
+            continue
+        yield from _outside(f"category of {which}", segment.get("SegmentedPropertyCategoryCodeSequence"), 7150)
+        yield from _outside(f"type of {which}", segment.get("SegmentedPropertyTypeCodeSequence"), KINDS)
+        if segment.get("AnatomicRegionSequence"):
+            yield from _outside(f"anatomic region of {which}", segment.AnatomicRegionSequence, *SITES)
+        if not segment.get("TrackingUID"):
+            yield f"gives {which} no tracking UID: nobody can tell it again in the next study"
+
+
+def _frames(segmentation: Dataset, images: list[Dataset]) -> Iterator[str]:
+    """Where the frames lie, by the functional groups that each has or all share (PS3.3 C.7.6.16)."""
+    shared = [*segmentation.get("SharedFunctionalGroupsSequence", []), Dataset()][0]
+    frames = segmentation.get("PerFrameFunctionalGroupsSequence", [])
+
+    def given(macro: str, keyword: str) -> list[Any]:
+        items = ([*(frame.get(macro) or shared.get(macro) or []), Dataset()][0] for frame in frames)
+        return [item.get(keyword) for item in items]
+
+    corners = given("PlanePositionSequence", "ImagePositionPatient")
+    spacings = given("PixelMeasuresSequence", "PixelSpacing")
+    turns = given("PlaneOrientationSequence", "ImageOrientationPatient")
+    if (
+        not frames
+        or not all([*corners, *spacings, *turns])
+        or any(len(set(map(str, g))) > 1 for g in (spacings, turns))
+    ):
+        yield "does not give its frames a place, one pixel size and one orientation: it cannot be laid on its images"
+        return
+    named = [
+        {str(item.ReferencedSOPInstanceUID) for derived in group for item in derived.get("SourceImageSequence", [])}
+        for group in (frame.get("DerivationImageSequence") or [] for frame in frames)
+    ]
     uid, size = segmentation.get("FrameOfReferenceUID", ""), (segmentation.Rows, segmentation.Columns)
-    spacing = shared.PixelMeasuresSequence[0].PixelSpacing
-    cosines = shared.PlaneOrientationSequence[0].ImageOrientationPatient
-    corners = [frame.PlanePositionSequence[0].ImagePositionPatient for frame in frames]
-    defects = list(misplaced(images, uid, size, spacing, cosines, corners))
-    yield from (f"does not fit its images: {defect}" for defect in defects)
-    place = {image.SOPInstanceUID: image.ImagePositionPatient for image in images}
-    named = [place.get(_drawn_on(frame), [np.inf] * 3) for frame in frames]
-    if not defects and not np.allclose(named, corners, rtol=0, atol=TOLERANCE_MM):
-        yield "has frames that do not name the image they lie on"
+    for defect in misplaced(images, uid, size, spacings[0], turns[0], corners, named):
+        yield f"does not fit its images: {defect}"
+    if nameless := sum(not uids for uids in named):
+        yield f"has {nameless} frames that name no image they were drawn on"
 
 
-def _drawn_on(frame: Dataset) -> str:
-    """The one image that a frame was derived from."""
-    derivation = frame.get("DerivationImageSequence") or [Dataset()]
-    sources = derivation[0].get("SourceImageSequence") or [Dataset()]
-    return str(sources[0].get("ReferencedSOPInstanceUID", ""))
-
-
-def _report(report: Dataset, there: Sequence[Dataset]) -> Iterator[str]:
-    """Every object referred to is there, every listed segment exists, every number has its unit."""
+def _document(document: Dataset, there: Sequence[Dataset]) -> Iterator[str]:
+    """Every object referred to is there and listed, every number has its unit, every code is of its group."""
     objects = {item.SOPInstanceUID: item for item in there}
     followed = any("SegmentSequence" in item for item in there)  # without a SEG at hand its references are let be
-    missing = set()
-    for item in _items(report):
+    yield from _outside("title", document.get("ConceptNameCodeSequence"), *TITLED[document.Modality])
+    referred = {}
+    for item in _items(document):
         for reference in item.get("ReferencedSOPSequence", []):
-            target = objects.get(reference.ReferencedSOPInstanceUID)
-            if target is None and (followed or reference.ReferencedSOPClassUID != SegmentationStorage):
-                missing.add(reference.ReferencedSOPInstanceUID)
-            if target is not None and "SegmentSequence" in target:
-                yield from _segment(reference, target)
+            referred[reference.ReferencedSOPInstanceUID] = reference.ReferencedSOPClassUID
         if item.get("ValueType") == "NUM":
-            yield from _unit(item)
+            yield from _number(item)
+        if _concept(item) == GROUP:
+            yield from _group(item, objects)
+        if _concept(item) in CODED and item.get("ValueType") == "CODE":
+            what, groups = CODED[_concept(item)]
+            yield from _outside(what, item.get("ConceptCodeSequence"), *groups)
+    missing = [
+        uid for uid, kind in referred.items() if uid not in objects and (followed or kind != SegmentationStorage)
+    ]
     if missing:
         yield f"refers to {len(missing)} objects that are not here"
+    studies = [study for keyword in EVIDENCE for study in document.get(keyword, [])]
+    series = [series for study in studies for series in study.get("ReferencedSeriesSequence", [])]
+    listed = {item.ReferencedSOPInstanceUID for one in series for item in one.get("ReferencedSOPSequence", [])}
+    if unlisted := len(referred.keys() - listed):
+        yield f"does not list {unlisted} of the objects it refers to as evidence: a PACS cannot tell where they are"
 
 
-def _segment(reference: Dataset, segmentation: Dataset) -> Iterator[str]:
-    numbers = {segment.SegmentNumber for segment in segmentation.SegmentSequence}
-    number = reference.get("ReferencedSegmentNumber")
-    if number not in numbers:
-        yield f"measures segment {number}, which the segmentation does not have"
+def _group(group: Dataset, objects: dict[str, Dataset]) -> Iterator[str]:
+    """A lesion has a name that lasts, a place, and the segment that it says it has (TID 1411)."""
+    children = group.get("ContentSequence", [])
+    tracking = next((child.get("UID") for child in children if _concept(child) == TRACKING), None)
+    if not tracking:
+        yield "measures a lesion without a tracking UID: nobody can tell it again in the next study"
+    if not any(child.get("ValueType") in ("IMAGE", "SCOORD", "SCOORD3D", "COMPOSITE") for child in children):
+        yield "measures a lesion without saying where it is: it names neither segment, region nor image"
+    for child in children:
+        if child.get("ValueType") == "NUM":
+            yield from _outside("measurement", child.get("ConceptNameCodeSequence"), *MEASURED)
+    for reference in (item for child in children for item in child.get("ReferencedSOPSequence", [])):
+        segments = objects.get(reference.ReferencedSOPInstanceUID, Dataset()).get("SegmentSequence")
+        number = reference.get("ReferencedSegmentNumber")
+        found = [segment for segment in segments or [] if segment.SegmentNumber == number]
+        if segments and not found:
+            yield f"measures segment {number}, which the segmentation does not have"
+        elif found and tracking and found[0].get("TrackingUID", tracking) != tracking:
+            yield f"follows segment {number} by another tracking UID than the segmentation"
 
 
-def _unit(item: Dataset) -> Iterator[str]:
+def _number(item: Dataset) -> Iterator[str]:
+    """A number has a unit of UCUM."""
     name = item.ConceptNameCodeSequence[0]
     values = item.get("MeasuredValueSequence")
     units = values[0].get("MeasurementUnitsCodeSequence") if values else None
-    wanted = UNITS.get(name.CodeValue)
+    wanted = UNITS.get(_concept(item))
     if not units:
-        yield f"gives a {name.CodeMeaning.lower()} without a unit"
+        if not item.get("NumericValueQualifierCodeSequence"):  # it says why there is no number
+            yield f"gives a {name.CodeMeaning.lower()} without a unit"
     elif units[0].CodingSchemeDesignator != "UCUM" or (wanted and units[0].CodeValue != wanted):
         found = f"{units[0].CodeValue} ({units[0].CodingSchemeDesignator})"
         yield f"gives a {name.CodeMeaning.lower()} in {found}, not in {wanted or 'a unit'} (UCUM)"
+
+
+@cache
+def _known(*groups: int) -> set[Code]:
+    """Return the codes of context groups (PS3.16)."""
+    tables = [getattr(codes, f"cid{number}") for number in groups]
+    return {getattr(table, name) for table in tables for name in table.dir()}
+
+
+def _outside(what: str, sequence: Any, *groups: int) -> Iterator[str]:
+    """Say so where a code is missing, or is none of its context group."""
+    if not sequence:
+        yield f"has no {what}"
+        return
+    value = next((sequence[0].get(k) for k in ("CodeValue", "LongCodeValue", "URNCodeValue") if k in sequence[0]), "")
+    scheme, meaning = sequence[0].get("CodingSchemeDesignator", ""), sequence[0].get("CodeMeaning", "")
+    if Code(value, scheme, meaning) not in _known(*groups):
+        yield f"has a {what}, {meaning!r} ({value}, {scheme}), that is not in DICOM's CID {groups[0]}"
+
+
+def _concept(item: Dataset) -> str:
+    """The code of what an item is about; "" for one that has no name."""
+    name = item.get("ConceptNameCodeSequence")
+    return str(name[0].get("CodeValue", "")) if name else ""
 
 
 def _items(item: Dataset) -> Iterator[Dataset]:
