@@ -12,6 +12,7 @@ from typing import Any, BinaryIO
 import click
 
 from . import __version__
+from .cli_map import map_
 from .errors import RadkitError
 
 
@@ -213,6 +214,9 @@ def grow_cohort(name: str, folder: Path, n: int, seed: int, stand_in: bool, **kn
         raise click.BadParameter(f"{folder} exists already: name a new folder", param_hint="OUT")
     grown = cohort(name, n, seed, stand_in=stand_in or None, **knobs)
     click.echo(f"{grown!r}: {grown.write(folder)}")
+
+
+main.add_command(map_)
 
 
 def series() -> list[Path]:

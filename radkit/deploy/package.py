@@ -2,7 +2,9 @@
 
 The manifests are written here, by the specification, and not by holoscan-cli 4.2: its packager stores the command as
 JSON in a string, ``output.formats`` for ``output.format`` and ``models`` as an object for an array; its entry script
-hides the exit status; its Dockerfile builds on NVIDIA's base images alone.
+hides the exit status; its Dockerfile builds on NVIDIA's base images alone. What it does well is that image, with CUDA
+and a base that NVIDIA keeps: `build_official` hands it the finished folder. Its classes can also write a build context
+without docker, but with those manifests and that script in it: nothing there that we could use.
 
 Specification: github.com/Project-MONAI/monai-deploy, guidelines/monai-application-package.md.
 """
@@ -10,7 +12,11 @@ Specification: github.com/Project-MONAI/monai-deploy, guidelines/monai-applicati
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
+import tempfile
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -29,7 +35,8 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parent
 PACKAGE = HERE.parent
-SDK, SDK_VERSION = "monai-deploy-app-sdk", "4.0.0"
+SDK, SDK_VERSION, HOLOSCAN = "monai-deploy-app-sdk", "4.0.0", "4.6.0"
+BASE = "nvcr.io/nvidia/cuda:13.0.0-runtime-ubuntu24.04"  # of holoscan-cli 4.2
 TITLE = "radkit lung nodule"
 # MAP 1.0, table of environment variables. The specification calls the last two HOLOSCAN_DOCS and HOLOSCAN_LOGS in its
 # text and the packager HOLOSCAN_DOCS_PATH and HOLOSCAN_LOGS_PATH: both are set.
@@ -63,7 +70,7 @@ REQUIREMENTS = (
     "torch",
     "tqdm",
 )
-SDK_REQUIREMENTS = (f"{SDK}=={SDK_VERSION}", "holoscan-cu13==4.6.0", "nvidia-cuda-runtime==13.0.96")
+SDK_REQUIREMENTS = (f"{SDK}=={SDK_VERSION}", f"holoscan-cu13=={HOLOSCAN}", "nvidia-cuda-runtime==13.0.96")
 
 
 @dataclass(frozen=True)
@@ -71,6 +78,11 @@ class PackedBundle(Bundle):
     """A bundle as a MAP holds it: the weights lie apart, each model in a folder of its own with nothing beside it."""
 
     weights: Path = Path()
+
+    @property
+    def name(self) -> str:
+        """The bundle's own, by which the MAP's model root knows it."""
+        return self.weights.parent.name
 
     @property
     def model(self) -> Path:
@@ -155,6 +167,35 @@ def _lay_out(root: Path, app: Path, bundle: Bundle) -> None:
     _write(root / "Dockerfile", _dockerfile())
 
 
+def build_official(root: Path, tag: str = f"radkit-nodule:{__version__}") -> str:
+    """Have holoscan-cli's packager make an image of a MAP folder (manifests and all are its own); return the tag."""
+    places = os.pathsep.join([str(Path(sys.executable).parent), *os.get_exec_path()])
+    packager, docker = (shutil.which(name, path=places) or sys.executable for name in ("monai-deploy", "docker"))
+    wants = {  # python knows none of these words either
+        "the packager (pip install 'radkit[deploy]', on Linux)": [packager, "version"],
+        "a docker daemon that answers (see: docker info)": [docker, "info"],
+        f"NVIDIA's base image (docker pull {BASE})": [docker, "image", "inspect", BASE],
+    }
+    if lacks := [what for what, words in wants.items() if subprocess.run(words, capture_output=True).returncode]:
+        raise DeployError(f"--official needs {', and '.join(lacks)}. Without it: radkit map image {root}")
+    with tempfile.TemporaryDirectory() as folder:
+        room, opt = Path(folder), root / "opt" / "holoscan"
+        shutil.copytree(opt / "app", room / "app")
+        _copy(root / "requirements.txt", room / "app" / "requirements.txt")  # its own pip-packages end up on one line
+        about = {"title": TITLE, "version": __version__, "input-formats": ["file"], "output-formats": ["file"]}
+        kept = yaml.safe_load((root / "var" / "holoscan" / "app.yaml").read_text(encoding="utf-8"))
+        _write(room / "app.yaml", yaml.safe_dump({"application": about, **kept}))
+        # Its list of releases, which it would fetch, ends before the holoscan that the SDK runs on here.
+        release: dict[str, Any] = {"debian-version": HOLOSCAN, "wheel-version": HOLOSCAN, "base-images": {"dgpu": BASE}}
+        release["build-images"] = {kind: {} for kind in ("cpu", "dgpu", "igpu")}
+        _write(room / "artifacts.json", _json({HOLOSCAN: {"holoscan": release}}))
+        words = [packager, "package", f"{room}/app/app.py", f"--config={room}/app.yaml", f"--models={opt}/models"]
+        words += [f"--docs={opt}/docs", f"--source={room}/artifacts.json", f"--sdk-version={SDK_VERSION}"]
+        if subprocess.run([*words, f"--tag={tag}", "--platform=x86_64"]).returncode:
+            raise DeployError("The official packager failed: its own words are above.")
+    return tag
+
+
 def app_manifest() -> dict[str, Any]:
     """The application manifest, ``/etc/holoscan/app.json``."""
     return {
@@ -200,17 +241,23 @@ def _dockerfile() -> str:
     settings = " \\\n    ".join(f"{name}={value}" for name, value in sorted(ENVIRONMENT.items()))
     return f"""\
 ARG BASE=python:3.11-slim-bookworm
-FROM ${{BASE}}
+FROM ${{BASE}} AS packages
+COPY requirements.txt /tmp/requirements.txt
+RUN --mount=type=secret,id=pip --mount=type=secret,id=ca --mount=type=cache,target=/root/.cache/pip \\
+    PIP_CONFIG_FILE=/run/secrets/pip PIP_ROOT_USER_ACTION=ignore \\
+    python3 -m pip install --no-compile -r /tmp/requirements.txt && rm /tmp/requirements.txt && \\
+    packages=$(python3 -c "import sysconfig; print(sysconfig.get_path('purelib'))") && \\
+    {{ python3 -m compileall -q -j 0 $packages >/dev/null || true; }}
+
+FROM packages
 LABEL org.opencontainers.image.title="{TITLE}" \\
     org.opencontainers.image.version="{__version__}" \\
     org.monai.deploy.app-sdk="{SDK_VERSION}"
-COPY requirements.txt /tmp/requirements.txt
-RUN python3 -m pip install --no-cache-dir -r /tmp/requirements.txt && rm /tmp/requirements.txt
-COPY etc/ /etc/
-COPY opt/ /opt/
+COPY --chmod=755 etc/ /etc/
+COPY --chmod=755 opt/ /opt/
 RUN cd /opt/holoscan/app && python3 -m radkit.cuda_runtime && python3 -m compileall -q /opt/holoscan/app
-COPY --chown=1000:1000 var/ /var/
-ENV {settings}
+COPY --chown=1000:1000 --chmod=755 var/ /var/
+ENV HOME=/tmp {settings}
 WORKDIR /var/holoscan
 USER 1000:1000
 ENTRYPOINT ["/var/holoscan/tools"]

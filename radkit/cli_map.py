@@ -1,0 +1,134 @@
+"""``radkit map``: build, check, look into and run a MAP (MONAI Application Package)."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+PATH = click.Path(path_type=Path)
+
+
+@click.group("map")
+def map_() -> None:
+    """Build, check, look into and run a MAP: an application with its model, ready to be an image."""
+
+
+@map_.command()
+@click.argument("app", required=False, type=FOLDER)
+@click.option("--model", type=FOLDER, help="The bundle (default: the lung nodule bundle that comes with radkit).")
+@click.option("--out", default="map", show_default=True, type=PATH, help="Where the MAP folder goes.")
+@click.option("--overwrite", is_flag=True, help="Replace a MAP that is there already.")
+@click.option("--official", is_flag=True, help="Also make an image of it by the official packager, holoscan-cli.")
+def build(app: Path | None, model: Path | None, out: Path, overwrite: bool, official: bool) -> None:
+    """Write the MAP folder of APP (default: the lung nodule application that comes with radkit)."""
+    from .deploy import build_map
+    from .deploy.package import build_official
+
+    click.echo(f"wrote {build_map(out, app=app, bundle=model, overwrite=overwrite)}")
+    if official:
+        click.echo(f"built {build_official(out)}")
+
+
+@map_.command()
+@click.argument("path", type=PATH)
+@click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
+@click.option(
+    "--try-entry", is_flag=True, help="Run the entry script of a folder: does it tell a failure? Trust it first."
+)
+def lint(path: Path, as_json: bool, try_entry: bool) -> None:
+    """Check PATH, a MAP folder or an image (OCI layout, tar), against MAP 1.0 and the known traps.
+
+    Exit status 1 if there is any error.
+    """
+    from .deploy import lint_map
+
+    found = lint_map(path, try_entry=try_entry)
+    click.echo(json.dumps([asdict(note) for note in found], indent=2) if as_json else found)
+    sys.exit(any(note.level == "error" for note in found))
+
+
+# `radkit map image` belongs here.
+
+
+@map_.command()
+@click.argument("folder", type=PATH)
+@click.argument("source", metavar="IN", type=FOLDER)
+@click.argument("output", metavar="OUT", type=PATH)
+@click.option("--timeout", default=600.0, show_default=True, help="Seconds until the application is stopped; 0: never.")
+@click.option("--without-sdk", is_flag=True, help="The same steps without MONAI Deploy's SDK.")
+def run(folder: Path, source: Path, output: Path, timeout: float, without_sdk: bool) -> None:
+    """Run the application of the MAP FOLDER on the DICOM files in IN; its results go to the new folder OUT.
+
+    Exit status: that of the application (the lung nodule application: 0 done, 1 failed, 2 input refused), 124 if it was
+    stopped.
+    """
+    from .deploy import run_map
+    from .errors import DeployError
+
+    try:
+        done = run_map(folder, source, output, timeout=timeout, sdk=not without_sdk)
+    except DeployError as error:
+        click.secho(f"Error: {error}", fg="red", err=True)
+        status = _status(str(error))
+    else:
+        click.echo("\n".join(map(str, done.outputs)) + f"\n{done.seconds:g} s")
+        status = done.returncode
+    _say_series(output / "result.json")
+    if (log := output.absolute().with_name(f"{output.name}.log")).is_file():
+        click.echo(f"log: {log}")
+    sys.exit(status)
+
+
+def _status(message: str) -> int:
+    """The exit status that the message of a failed run names; 124, as of timeout(1), for one that was stopped."""
+    if "had not ended" in message:
+        return 124
+    return 2 if "refused its input" in message else int((re.findall(r"exit status (\d+)", message) or [1])[0])
+
+
+def _say_series(result: Path) -> None:
+    """List the series that the application left aside, and why."""
+    series = json.loads(result.read_text(encoding="utf-8")).get("series", []) if result.is_file() else []
+    for entry in series:
+        if entry.get("reason"):
+            click.echo(f"not taken: {entry['modality']} of {entry['images']} images: {entry['reason']}")
+
+
+@map_.command()
+@click.argument("folder", type=FOLDER)
+@click.argument("which", required=False, type=click.Choice(["app", "pkg"]))
+def show(folder: Path, which: str | None) -> None:
+    """Print the manifests of the MAP FOLDER, as its own entry point does."""
+    _enter(folder, "show", *([which] if which else []))
+
+
+@map_.command()
+@click.argument("folder", type=FOLDER)
+def env(folder: Path) -> None:
+    """Print the environment that the application of the MAP FOLDER gets."""
+    _enter(folder, "env")
+
+
+@map_.command()
+@click.argument("folder", type=FOLDER)
+@click.argument("target", metavar="OUT", type=PATH)
+def extract(folder: Path, target: Path) -> None:
+    """Copy application, configuration, models and documents of the MAP FOLDER to OUT."""
+    target.mkdir(parents=True, exist_ok=True)
+    _enter(folder, "extract", HOLOSCAN_EXPORT_PATH=str(target.absolute()))
+
+
+def _enter(folder: Path, *words: str, **settings: str) -> None:
+    """Say what the entry point says, and end as it ends."""
+    from .deploy.linting import entry_point
+
+    done = entry_point(folder, *words, **settings)
+    click.echo(done.stdout, nl=False)
+    click.echo(done.stderr, nl=False, err=True)
+    sys.exit(done.returncode)
