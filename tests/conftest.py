@@ -1,4 +1,4 @@
-"""What several tests share: a small CT with a nodule, the patient of the story, and dciodvfy's opinion."""
+"""What several tests share: a small CT with a nodule, the patient of the story, and the opinion of two validators."""
 
 from __future__ import annotations
 
@@ -68,6 +68,30 @@ def errors_of(tmp_path_factory):
         lines = (said.stdout + said.stderr).splitlines()
         assert lines, "dciodvfy said nothing at all: was the file read?"
         return [line for line in lines if line.startswith("Error")]
+
+    return errors
+
+
+@pytest.fixture(scope="session")
+def pixelmed_errors_of(tmp_path_factory):
+    """Return a function that lists what Pixelmed's validator of 2022 calls an error in SR and KO, many at a time."""
+    jar = Path("/usr/share/java/pixelmed.jar")
+    if shutil.which("java") is None or not jar.exists():
+        pytest.skip("Pixelmed's validator is not installed: apt-get install libpixelmed-java default-jre-headless")
+    limits = [f"-Djdk.xml.xpath{name}Limit=0" for name in ("TotalOp", "ExprOp", "ExprGrp")]  # its rules are many
+    quick = ["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xms1g", "-Djava.awt.headless=true"]
+    command = ["java", *quick, *limits, "-cp", str(jar), "com.pixelmed.validate.DicomSRValidator"]
+
+    def errors(*documents: Dataset) -> list[list[str]]:
+        folder = tmp_path_factory.mktemp("pixelmed")
+        started = []
+        for number, document in enumerate(documents):
+            document.save_as(folder / f"{number}.dcm", enforce_file_format=True)
+            validate = [*command, str(folder / f"{number}.dcm")]
+            started.append(subprocess.Popen(validate, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True))
+        said = [process.communicate(timeout=300)[0] for process in started]
+        assert all("IOD validation complete" in text for text in said), f"the validator stopped half-way: {said}"
+        return [[line for line in text.splitlines() if line.startswith("Error")] for text in said]
 
     return errors
 

@@ -150,3 +150,27 @@ def test_check_follows_a_key_object_note(small_ct):
     local(note.ConceptNameCodeSequence)
     (wrong,) = rk.results.check(note, small_ct.folder)
     assert "has a title, 'Of Interest' (1, 99RADKIT), that is not in DICOM's CID 7010" in wrong
+
+
+@pytest.mark.slow
+def test_two_validators_find_no_error_in_any_result(small_ct, errors_of, pixelmed_errors_of):
+    array = small_ct.mask.array * np.uint8(1)
+    array[3:5, 60:66, 90:99] = 2
+    mask = small_ct.mask.with_array(array)
+    binary = rk.results.write_segmentation(mask, small_ct.folder, site={1: "left lower lobe", 2: "right lung"})
+    labelmap = rk.results.write_segmentation(mask, small_ct.folder, form="labelmap")
+    measured = rk.results.measure(mask, label=1)  # one lesion: Pixelmed's validator takes seconds for each group
+    told = {"border shape": "spiculated", "content": "soft tissue"}
+    report = rk.results.write_report(measured, small_ct.folder, binary, qualitative=told)
+    note = rk.results.write_key_objects([*rk.dicom.read_headers(small_ct.files[9:12]), binary, report])
+    results = [binary, labelmap, report, note]
+    assert rk.results.check(results, small_ct.folder) == []
+    assert [errors_of(result) for result in (binary, report, note)] == [[], [], []]
+    # Label maps came to the standard in 2024 and number their background 0: Debian's dciodvfy knows neither.
+    unknown = ("Error - Information Object Not found", "Error - SegmentNumber not monotonically increasing")
+    assert all(error.startswith(unknown) for error in errors_of(labelmap))
+    named = again(note)  # as highdicom makes it: what TID 2010 points at has no name
+    named.ContentSequence[-1].ConceptNameCodeSequence = report.ConceptNameCodeSequence
+    *none, some = pixelmed_errors_of(report, note, named)
+    assert none == [[], []]
+    assert len(some) == 1 and "Purpose of Reference (Concept) is forbidden" in some[0]

@@ -64,9 +64,7 @@ def check(result: Dataset | Sequence[Dataset], source: Source) -> list[str]:
         noun = NOUNS.get(one.get("Modality", ""))
         if noun is None:
             found = one.get("Modality", "no modality")
-            raise ResultError(
-                f"Expected a segmentation (SEG), a report (SR) or a key object note (KO), got {found}."
-            )
+            raise ResultError(f"Expected a segmentation (SEG), a report (SR) or a key object note (KO), got {found}.")
         special = _segmentation(one, images) if one.Modality == "SEG" else _document(one, [*images, *results])
         wrong |= {f"The {noun} {defect}.": None for defect in (*_shared(one, images), *special)}
     return list(wrong)
@@ -75,7 +73,7 @@ def check(result: Dataset | Sequence[Dataset], source: Source) -> list[str]:
 def _shared(result: Dataset, images: list[Dataset]) -> Iterator[str]:
     """Patient and study as in the images, and no image referred to that is not there."""
     for keyword in SAME:
-        if result.get(keyword) != images[0].get(keyword):
+        if str(result.get(keyword) or "") != str(images[0].get(keyword) or ""):
             yield f"has another {keyword} than its images"
     there = {image.SOPInstanceUID for image in images}
     series = {item.SeriesInstanceUID: item for item in result.get("ReferencedSeriesSequence", [])}

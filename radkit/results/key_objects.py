@@ -79,6 +79,9 @@ def write_key_objects(
     with making("key object note"):
         listed = ko.KeyObjectSelection(heading, chosen, None, observer(algorithm, version), description or None)
         note = ko.KeyObjectSelectionDocument(chosen, listed, **identity("KO", 902, content, algorithm, version))
+    for item in note.ContentSequence:
+        if "ReferencedSOPSequence" in item:
+            del item.ConceptNameCodeSequence  # TID 2010 gives what it points at no name, highdicom does
     finish(note, [first], when)
     return note
 
