@@ -32,10 +32,16 @@ def lungs(volume: Volume) -> Volume:
     coarse = volume.array[tuple(slice(n // 2, None, n) for n in step)]
     spacing = np.asarray(volume.spacing) * step
     mask = ndimage.binary_fill_holes(_close(_largest_air(coarse), spacing))
-    index = [np.minimum(np.arange(n) // s, m - 1) for n, s, m in zip(volume.shape, step, mask.shape, strict=True)]
-    # The mean of neighbours takes the coarse steps off the edge.
-    smooth = ndimage.uniform_filter(mask[np.ix_(*index)].astype(np.float32), step)
-    return volume.with_array((smooth > 0.5).astype(np.uint8))
+    # The mean of neighbours takes the coarse steps off the edge. It is a product of matrices, one an axis, of whole
+    # numbers: how many of the neighbours of each fine place lie in each coarse voxel.
+    counts = [
+        np.rint(s * ndimage.uniform_filter1d(np.eye(m)[np.minimum(np.arange(n) // s, m - 1)], s, axis=0))
+        for n, s, m in zip(volume.spatial_shape, step, mask.shape, strict=True)
+    ]
+    slices, rows, columns = (count.astype(np.float32) for count in counts)
+    planes = np.tensordot(slices, mask.astype(np.float32), 1)
+    fine = [(rows @ plane @ columns.T > 0.5 * np.prod(step)).astype(np.uint8) for plane in planes]
+    return volume.with_array(np.stack(fine))
 
 
 def _largest_air(hu: NDArray) -> NDArray:

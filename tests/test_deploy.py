@@ -17,13 +17,13 @@ import pytest
 from highdicom import Volume
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
-from pydicom import Dataset, dcmread
+from pydicom import dcmread
+from scipy.spatial.transform import Rotation
 
 import radkit as rk
 from radkit.data.ct import write_ct_series
 from radkit.deploy.package import REQUIREMENTS
-from radkit.deploy.pipeline import RULES, Case, choose_series, deliver
-from radkit.errors import DeployError, DicomError
+from radkit.errors import DeployError
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -60,7 +60,10 @@ def bundle(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def chest(tmp_path_factory):
-    """A chest of 24 slices with a round nodule in the left lung and a smaller one in the right, beside a scout view."""
+    """A chest of 24 slices with a nodule in the left lung and a smaller one in the right, beside a scout view.
+
+    Its slices are tilted and its pixels not square: what is put on the wrong axis does not come back as it was.
+    """
     z, y, x = np.indices((24, 96, 96))
     hu = np.full(z.shape, -1000, np.int16)
     hu[((y - 48) / 40) ** 2 + ((x - 48) / 46) ** 2 < 1] = 40
@@ -68,7 +71,8 @@ def chest(tmp_path_factory):
         hu[((z - 12) / 10) ** 2 + ((y - 48) / 28) ** 2 + ((x - centre) / 15) ** 2 < 1] = -850
     for k, j, i, radius in ((12, 50, 72, 9), (10, 40, 26, 6)):
         hu[((z - k) * 2.5) ** 2 + ((y - j) * 2) ** 2 + ((x - i) * 2) ** 2 < radius**2] = 30
-    affine = np.array([[0, 0, 2.0, -96], [0, 2.0, 0, -96], [2.5, 0, 0, -30], [0, 0, 0, 1]])
+    affine = np.array([[0, 0, 2.0, -96], [0, 1.8, 0, -96], [2.5, 0, 0, -30], [0, 0, 0, 1]])
+    affine[:3, :3] = Rotation.from_euler("xyz", [8, -5, 3], degrees=True).as_matrix() @ affine[:3, :3]
     folder = tmp_path_factory.mktemp("chest")
     files = write_ct_series(Volume(hu, affine, coordinate_system="PATIENT"), folder / "ct")
     scout = dcmread(files[0])
@@ -199,6 +203,13 @@ def test_a_failing_application_is_an_error_that_quotes_its_log(bundle, chest, tm
     assert (tmp_path / "out.log").read_text() == "the reason\n"
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL")
+def test_an_application_that_the_system_kills_is_told_to_lack_memory(bundle, chest, tmp_path):
+    killed = fake_map(tmp_path, bundle, "import os; os.kill(os.getpid(), 9)")
+    with pytest.raises(DeployError, match=r"killed from outside.*memory"):
+        rk.deploy.run_map(killed, chest, tmp_path / "out")
+
+
 def test_an_application_that_does_not_end_is_killed_with_its_children(bundle, chest, tmp_path):
     code = """
 import subprocess, sys, pathlib, os, time
@@ -313,6 +324,21 @@ def test_the_application_ends_when_its_starter_is_killed(packed, chest, tmp_path
     assert not (tmp_path / "out" / "result.json").exists()
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGTERM")
+@pytest.mark.parametrize("step", ["choosing the series", "reading the volume"])
+def test_an_application_that_is_told_to_end_leaves_no_half_output(packed, chest, tmp_path, step):
+    code = "import sys, radkit as rk; rk.deploy.run_map(*sys.argv[1:], progress=False)"
+    starter = subprocess.Popen([sys.executable, "-c", code, packed, chest, tmp_path / "out"], stderr=subprocess.PIPE)
+    log = tmp_path / "out.log"
+    assert wait_until(lambda: log.exists() and step in log.read_text(errors="replace"))
+    os.kill(*children(starter.pid), signal.SIGTERM)
+    assert starter.wait(30) == 1
+    left = [p.name for p in (tmp_path / "out").iterdir()]
+    assert left in ([], ["result.json"])
+    assert not left or json.loads((tmp_path / "out" / "result.json").read_text())["status"] == "failed"
+
+
 def children(pid: int) -> list[int]:
     listed = subprocess.run(["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True).stdout
     return [int(word) for word in listed.split()]
@@ -330,60 +356,7 @@ def wait_until(happens, limit: float = 30) -> bool:
     return bool(happened)
 
 
-# --- the choice of the series
-
-
-def series(**changes) -> list[Dataset]:
-    images = []
-    for _ in range(changes.pop("count", 100)):
-        image = Dataset()
-        image.SOPClassUID, image.Modality, image.ImageType = "1.2.840.10008.5.1.4.1.1.2", "CT", ["ORIGINAL", "PRIMARY"]
-        image.StudyInstanceUID, image.SeriesInstanceUID, image.SliceThickness = "1.2", "1.2.1", 2.5
-        image.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
-        for keyword, value in changes.items():
-            setattr(image, keyword, value)
-        images.append(image)
-    return images
-
-
-@pytest.mark.parametrize(
-    ("changes", "reason"),
-    [
-        ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.4"}, "not CT images"),
-        ({"ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"]}, "localizer"),
-        ({"BodyPartExamined": "HEAD"}, "body part HEAD, not the chest"),
-        ({"ImageOrientationPatient": [1, 0, 0, 0, 0, -1]}, "not axial"),
-        ({"ImageOrientationPatient": None}, "not axial"),
-        ({"count": 3}, "3 slices, at least 16"),
-        ({"SliceThickness": 7.5}, "7.5 mm thick, at most 5 mm"),
-    ],
-)
-def test_a_series_that_does_not_fit_is_left_aside_with_the_reason(changes, reason):
-    case = Case(bundle=None)
-    with pytest.raises(DicomError, match="no series"):
-        choose_series(case, [series(**changes)])
-    assert reason in case.series[0]["reason"]
-
-
-def test_the_thinnest_slices_are_chosen_and_the_rest_told_why():
-    case = Case(bundle=None)
-    thick, thin = series(SliceThickness=5.0), series(SliceThickness=1.0, BodyPartExamined="CHEST")
-    assert choose_series(case, [thick, thin]) == thin
-    assert [entry["chosen"] for entry in case.series] == [False, True]
-    assert "thinner" in case.series[0]["reason"]
-
-
-def test_chest_cts_of_two_studies_are_not_mixed():
-    with pytest.raises(DicomError, match="one study"):
-        choose_series(Case(bundle=None), [series(), series(StudyInstanceUID="1.3", SeriesInstanceUID="1.3.1")])
-
-
-def test_a_delivery_that_fails_leaves_no_half_of_it(tmp_path, bundle):
-    case = Case(rk.model.load_bundle(bundle, trust=True), rules=RULES)
-    case.objects = {"segmentation.dcm": Dataset()}  # cannot be written: no SOP class, no transfer syntax
-    with pytest.raises(Exception):  # noqa: B017 whatever pydicom raises
-        deliver(case, tmp_path / "out")
-    assert list((tmp_path / "out").iterdir()) == []
+# --- what the image must bring
 
 
 def test_the_packed_application_starts_with_nothing_but_its_requirements():

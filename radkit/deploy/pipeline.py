@@ -1,33 +1,40 @@
-"""The nodule application, step by step: choose the series, find, measure, write SEG and SR, deliver.
+"""The nodule application, step by step: choose the series, read, find, measure, write SEG and SR, deliver.
 
-Each step is a plain function on one `Case`. The MONAI Deploy application wraps each in an operator; where its SDK
-cannot be had (macOS, Windows) `run_steps` calls the same functions in the same order.
+Each step is a plain function on one `Case`. The MONAI Deploy application takes them in operators; where its SDK cannot
+be had (macOS, Windows) `run_steps` calls the same functions in the same order.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
+import signal
+import threading
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import yaml
 from pydicom import Dataset
-from pydicom.uid import CTImageStorage
+from pydicom.uid import CTImageStorage, EnhancedCTImageStorage
 
 from .. import __version__
 from ..dicom import read_headers, read_series
-from ..errors import DicomError, ModelError, RadkitError
-from ..model import Bundle, find_nodules
+from ..dicom.frames import frames_of
+from ..dicom.geometry import Stack
+from ..errors import DeployError, DicomError, ModelError, RadkitError
+from ..model import Bundle, keep_inside_lungs, predict
+from ..model.inference import find_lungs
 from ..results import check, measure, write_report, write_segmentation
 
 if TYPE_CHECKING:
     from highdicom import Volume
 
-    from ..results import Measurement
+    from ..results.measurement import Measurement
 
 # What the model was made for; `app.yaml` of the application may set others.
 RULES: dict[str, Any] = {
@@ -37,6 +44,7 @@ RULES: dict[str, Any] = {
 }
 NUMBERS = ("volume_mm3", "long_axis_mm", "short_axis_mm", "mean_diameter_mm", "slice_index")  # of each finding
 EXIT = {"done": 0, "failed": 1, "refused": 2}
+DICOMDIR = "1.2.840.10008.1.3.10"  # Media Storage Directory (PS3.3 F.3): a list of files, no image
 
 
 @dataclass
@@ -55,12 +63,27 @@ class Case:
     series: list[dict[str, Any]] = field(default_factory=list)
     images: list[Dataset] = field(default_factory=list)
     volume: Volume | None = None
+    lungs: Volume | None = None
     mask: Volume | None = None
     measurements: list[Measurement] = field(default_factory=list)
     objects: dict[str, Dataset] = field(default_factory=dict)
 
     def result(self) -> dict[str, Any]:
-        """What ``result.json`` holds: UIDs and numbers, nothing that names a patient or changes by the day."""
+        """What ``result.json`` holds: UIDs and numbers, nothing that names a patient or changes by the day.
+
+        ==============  ================================================================================================
+        ``status``      "done", "refused" (wrong input; exit status 2) or "failed" (an error; exit status 1)
+        ``reason``      why it was not done, else ""
+        ``runner``      "plain", or "monai-deploy-app-sdk" and its version
+        ``application`` ``name``, ``version``, and the ``model`` that it looked with
+        ``study``       StudyInstanceUID of the images that were looked at, or null
+        ``series``      of each series of the input ``uid``, ``modality``, ``images`` (how many), ``chosen`` (true for
+                        one at most), and the ``reason`` why it was left aside, "" for the one that was chosen
+        ``findings``    each with its ``segment``, ``volume_mm3``, ``long_axis_mm``, ``short_axis_mm``,
+                        ``mean_diameter_mm``, ``slice_index`` (from the lowest) and ``centroid_lps_mm`` [x, y, z]
+        ``files``       SOPInstanceUID of each DICOM file that lies beside it, by file name
+        ==============  ================================================================================================
+        """
         return {
             "status": self.status,
             "reason": self.reason,
@@ -80,12 +103,36 @@ class Case:
         }
 
 
-def choose_series(case: Case, groups: Sequence[Sequence[Dataset]]) -> Sequence[Dataset]:
+def set_rules(case: Case, rules: Any) -> None:
+    """Put rules, or those of an ``app.yaml``, over `RULES`; a DeployError if they are none."""
+    if isinstance(rules, Path):
+        config = yaml.safe_load(rules.read_text(encoding="utf-8"))
+        rules = config.get("rules", {}) if isinstance(config, dict) else config
+    fits: dict[str, Callable[[Any], bool]] = {
+        "body_parts": lambda rule: isinstance(rule, list) and all(isinstance(part, str) for part in rule),
+        "fewest_slices": lambda rule: type(rule) is int and rule > 0,
+        "thickest_mm": lambda rule: type(rule) in (int, float) and rule > 0,
+    }
+    if not isinstance(rules, dict) or (
+        wrong := [name for name in rules if not fits.get(name, lambda _: False)(rules[name])]
+    ):
+        raise DeployError(
+            f"rules of app.yaml: {', '.join(map(str, wrong)) if isinstance(rules, dict) else rules!r} cannot be used. "
+            "Expected body_parts, a list of words, fewest_slices, a whole number, and thickest_mm, a number, above 0."
+        )
+    case.rules |= rules
+
+
+def choose_series(case: Case, headers: Sequence[Dataset]) -> None:
     """Choose the axial chest CT with the thinnest slices; say of every other series why it was left aside.
 
-    Returns the images of that series, or nothing (then the case is refused).
+    Raises
+    ------
+    DicomError
+        If there is none, or there are chest CTs of several studies.
     """
     fits: list[tuple[float, int, int]] = []
+    groups = by_series(headers)
     for place, group in enumerate(groups):
         reason = _unfit(group, case.rules)
         case.series.append(_describe(group, reason))
@@ -101,20 +148,31 @@ def choose_series(case: Case, groups: Sequence[Sequence[Dataset]]) -> Sequence[D
         if place != chosen:
             case.series[place]["reason"] = "another series of the study has thinner slices, or more"
     case.series[chosen]["chosen"] = True
-    case.images = list(groups[chosen])
-    return case.images
+    case.images = groups[chosen]
 
 
-def find(case: Case) -> None:
-    """Read the chosen series as the notebook does, and let the model find what it takes for nodules."""
-    case.volume = read_series(case.images)
-    case.mask = find_nodules(case.volume, case.bundle, progress=False)
+def read(case: Case) -> None:
+    """Read the chosen series as the notebook does, and refuse it unless there are lungs in it."""
+    case.volume = read_series(case.images, progress=False)
+    case.lungs = find_lungs(case.volume)
+
+
+def look(case: Case) -> None:
+    """Let the model mark what it takes for nodules."""
+    assert case.volume is not None
+    case.mask = predict(case.volume, case.bundle, progress=False)
+
+
+def keep(case: Case) -> None:
+    """Number what lies inside the lungs, the largest first."""
+    assert case.mask is not None and case.volume is not None
+    case.mask = keep_inside_lungs(case.mask, case.volume, inside=case.lungs)
 
 
 def measure_findings(case: Case) -> None:
     """Measure each candidate; the first is the largest."""
     assert case.mask is not None
-    case.measurements = [measure(case.mask, label=int(n)) for n in np.unique(case.mask.array) if n]
+    case.measurements = [measure(case.mask, label=n + 1) for n in range(int(case.mask.array.max()))]
 
 
 def segment(case: Case) -> None:
@@ -124,13 +182,13 @@ def segment(case: Case) -> None:
 
 
 def report(case: Case) -> None:
-    """Make the measurement report, and check both objects against the images before they leave."""
-    if not case.measurements:
-        return
-    segmentation = case.objects["segmentation.dcm"]
-    case.objects["report.dcm"] = write_report(case.measurements, case.images, segmentation)
-    if wrong := check(list(case.objects.values()), case.images):
-        raise RadkitError(" ".join(wrong))
+    """Make the measurement report, check both objects against the images before they leave, and be done."""
+    if case.measurements:
+        segmentation = case.objects["segmentation.dcm"]
+        case.objects["report.dcm"] = write_report(case.measurements, case.images, segmentation)
+        if wrong := check(list(case.objects.values()), case.images):
+            raise RadkitError(" ".join(wrong))
+    case.status = "done"
 
 
 def deliver(case: Case, output: Path) -> None:
@@ -138,77 +196,118 @@ def deliver(case: Case, output: Path) -> None:
     output.mkdir(parents=True, exist_ok=True)
     staging = output / ".partial"
     shutil.rmtree(staging, ignore_errors=True)
-    staging.mkdir()
-    if case.status == "running":
-        case.status = "done"
+    if case.status == "running":  # stopped from outside: no step was wrong, and yet not all were taken
+        case.status, case.reason = "failed", "the application was stopped before its end"
     if case.status != "done":
         case.objects, case.measurements = {}, []
+    with _not_now(signal.SIGTERM):
+        staging.mkdir()
+        try:
+            for name, dataset in case.objects.items():
+                dataset.save_as(staging / name, enforce_file_format=True)
+            (staging / "result.json").write_text(json.dumps(case.result(), indent=2) + "\n", encoding="utf-8")
+            for name in (*case.objects, "result.json"):
+                (staging / name).replace(output / name)
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _not_now(number: signal.Signals) -> Iterator[None]:
+    """Let a signal pass unheard for the second that delivering takes: all the files appear, or none."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(number, signal.SIG_IGN)
     try:
-        for name, dataset in case.objects.items():
-            dataset.save_as(staging / name, enforce_file_format=True)
-        (staging / "result.json").write_text(json.dumps(case.result(), indent=2) + "\n", encoding="utf-8")
-        for name in (*case.objects, "result.json"):
-            (staging / name).replace(output / name)
+        yield
     finally:
-        shutil.rmtree(staging, ignore_errors=True)
+        signal.signal(number, before or signal.SIG_DFL)
 
 
 STEPS: dict[str, Callable[[Case], None]] = {
-    "finding nodules": find,
+    "reading the volume": read,
+    "finding nodules": look,
+    "keeping what lies in the lungs": keep,
     "measuring": measure_findings,
     "writing the segmentation": segment,
     "writing the report": report,
 }
 
 
-def attempt(case: Case, saying: str, step: Callable[[Case], Any]) -> Any:
-    """Take one step unless the case has ended; an unfit input ends it as refused, any other error as failed."""
+def take_steps(case: Case) -> None:
+    """Take every step in this process."""
+    for saying, step in STEPS.items():
+        attempt(case, saying, step)
+
+
+def attempt(case: Case, saying: str, step: Callable[[Case], Any]) -> None:
+    """Take one step unless the case has ended; an unfit input ends it as refused, any other error as failed.
+
+    Of an error that is not radkit's own the reason holds the kind alone: its text, which may quote a patient's values,
+    is for the log.
+    """
     if case.status != "running":
-        return None
+        return
     print(f"[radkit] {saying}", flush=True)
     try:
-        return step(case)
-    except (DicomError, ModelError) as error:
-        case.status, case.reason = "refused", str(error)
+        step(case)
     except Exception as error:
-        traceback.print_exc()
-        case.status, case.reason = "failed", f"{type(error).__name__}: {error}"
-    return None
+        unfit = case.lungs is None and isinstance(error, (DicomError, ModelError))
+        if not unfit:
+            traceback.print_exc()
+        said = str(error) if isinstance(error, RadkitError) else f"{type(error).__name__}; the log holds more"
+        if case.status == "running":
+            case.status, case.reason = ("refused", said) if unfit else ("failed", f"{saying}: {said}")
 
 
-def run_steps(input_folder: Path, output: Path, bundle: Bundle, *, rules: dict[str, Any] | None = None) -> Case:
-    """Run the application's steps in this process, without the SDK.
+def run_steps(
+    input_folder: Path,
+    output: Path,
+    bundle: Bundle,
+    *,
+    rules: dict[str, Any] | Path | None = None,
+    runner: str = "plain",
+    engine: Callable[[Case], None] = take_steps,
+) -> Case:
+    """Run the application's steps in this process.
 
     Parameters
     ----------
     input_folder : Path
         DICOM files; the chest CT is chosen among its series.
     output : Path
-        Where segmentation.dcm, report.dcm and result.json go.
+        Where segmentation.dcm, report.dcm and result.json go; the last alone where there is no finding, or no success.
     bundle : Bundle
         The model.
-    rules : dict, optional
-        Over `RULES`.
+    rules : dict or path, optional
+        Over `RULES`; an ``app.yaml`` that holds them.
+    runner : str
+        Who takes the steps, for ``result.json``.
+    engine : callable
+        Takes them, once the series is chosen: `take_steps`, or the MONAI Deploy application.
 
     Returns
     -------
     Case
         With its status, its measurements and its objects.
     """
-    case = Case(bundle, rules={**RULES, **(rules or {})})
-    attempt(case, "choosing the series", lambda case: choose_series(case, by_series(read_headers(input_folder))))
-    for saying, step in STEPS.items():
-        attempt(case, saying, step)
+    case = Case(bundle, runner=runner)
+    attempt(case, "reading the rules", lambda case: set_rules(case, rules or {}))
+    attempt(case, "choosing the series", lambda case: choose_series(case, read_headers(input_folder)))
+    attempt(case, "starting", engine)
     deliver(case, output)
     return case
 
 
 def by_series(headers: Sequence[Dataset]) -> list[list[Dataset]]:
-    """Sort headers into series, in the order of their UIDs: the order of the files plays no part."""
-    groups: dict[str, list[Dataset]] = {}
+    """Sort headers into series, in the order of their UIDs; of copies of one instance the first is taken."""
+    groups: dict[str, dict[str, Dataset]] = {}
     for header in headers:
-        groups.setdefault(str(header.get("SeriesInstanceUID", "")), []).append(header)
-    return [groups[uid] for uid in sorted(groups)]
+        if header.file_meta.get("MediaStorageSOPClassUID") != DICOMDIR:
+            group = groups.setdefault(str(header.get("SeriesInstanceUID", "")), {})
+            group.setdefault(str(header.get("SOPInstanceUID", len(group))), header)
+    return [list(groups[uid].values()) for uid in sorted(groups)]
 
 
 def _describe(group: Sequence[Dataset], reason: str) -> dict[str, Any]:
@@ -225,6 +324,8 @@ def _describe(group: Sequence[Dataset], reason: str) -> dict[str, Any]:
 def _unfit(group: Sequence[Dataset], rules: dict[str, Any]) -> str:
     """Why a series is not for this application; empty if it is."""
     first = group[0]
+    if any(image.get("SOPClassUID") == EnhancedCTImageStorage for image in group):
+        return "an enhanced CT, many slices in one object; the application takes one slice an object"
     if any(image.get("SOPClassUID") != CTImageStorage for image in group):
         return "not CT images"
     if "LOCALIZER" in (first.get("ImageType") or []):
@@ -239,4 +340,8 @@ def _unfit(group: Sequence[Dataset], rules: dict[str, Any]) -> str:
         return f"{len(group)} slices, at least {rules['fewest_slices']} are needed"
     if float(first.get("SliceThickness") or 0) > rules["thickest_mm"]:
         return f"slices {float(first.SliceThickness):g} mm thick, at most {rules['thickest_mm']:g} mm are allowed"
+    try:
+        Stack([frame for image in group for frame in frames_of(image)]).check(None)
+    except DicomError as error:  # a missing slice, two orientations, a tilted gantry
+        return str(error)
     return ""

@@ -53,6 +53,12 @@ def find_nodules(volume: Volume, bundle: Bundle | None = None, *, progress: bool
         If the volume is no CT in HU that holds lungs.
     """
     (volume,) = _in_order(volume, ("ct",))
+    inside = find_lungs(volume)
+    return keep_inside_lungs(predict(volume, bundle or load_bundle(), progress=progress), volume, inside=inside)
+
+
+def find_lungs(volume: Volume) -> Volume:
+    """The lungs of a chest CT; a ModelError if there are none."""
     inside = lungs(volume)
     if not inside.array.any():
         low, high = int(volume.array.min()), int(volume.array.max())
@@ -60,7 +66,7 @@ def find_nodules(volume: Volume, bundle: Bundle | None = None, *, progress: bool
             f"Expected a chest CT in HU with air-filled lungs; found none in this one, with values {low} to {high}. "
             "Check that the series is a chest CT and that its rescale slope and intercept were applied."
         )
-    return keep_inside_lungs(predict(volume, bundle or load_bundle(), progress=progress), volume, inside=inside)
+    return inside
 
 
 def predict(
@@ -153,6 +159,8 @@ def _in_order(images: Volume | Mapping[str, Volume], channels: Sequence[str]) ->
 
 def unknown(volume: Volume) -> int:
     """How many voxels are NaN or infinite, or would be as float32."""
+    if volume.array.dtype.kind != "f":
+        return 0
     return int((~(np.abs(volume.array) < np.finfo(np.float32).max)).sum())
 
 
@@ -183,17 +191,19 @@ def keep_inside_lungs(mask: Volume, volume: Volume, *, inside: Volume | None = N
             f"The mask is on another grid than the CT: {mask.spatial_shape} voxels against {volume.spatial_shape}, or "
             "shifted or turned. Resample it."
         )
-    parts, count = ndimage.label(mask.array > 0, np.ones((3, 3, 3)))
-    places = np.flatnonzero(parts)
-    numbers = parts.ravel()[places]
+    marked = np.ascontiguousarray(mask.array > 0)  # of a network it comes with its axes reversed in memory
+    box = (ndimage.find_objects(marked.view(np.uint8)) or [(slice(0, 1),) * 3])[0]  # there is nothing outside of it
+    parts, count = ndimage.label(marked[box], np.ones((3, 3, 3)))
+    places = np.nonzero(parts)
+    numbers = parts[places]
     sizes = np.bincount(numbers, minlength=count + 1)
-    within = np.bincount(numbers, (inside or lungs(volume)).array.ravel()[places], minlength=count + 1)
+    within = np.bincount(numbers, (inside or lungs(volume)).array[box][places], minlength=count + 1)
     kept = np.flatnonzero((within > 0.5 * sizes) & (sizes * np.prod(volume.spacing) >= SMALLEST_MM3))
     order = kept[np.argsort(-sizes[kept], kind="stable")]
     renumber = np.zeros(count + 1, np.uint16)
     renumber[order] = np.arange(1, len(order) + 1)
-    found = np.zeros(parts.shape, np.uint16)
-    found.ravel()[places] = renumber[numbers]
+    found = np.zeros(mask.spatial_shape, np.uint16)
+    found[box][places] = renumber[numbers]
     return volume.with_array(found)
 
 

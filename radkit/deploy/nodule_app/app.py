@@ -7,18 +7,16 @@ the SDK has no wheels (macOS, Windows) the same steps run without it, and ``resu
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import threading
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-
-import yaml
+from typing import Any
 
 from radkit._optional import optional
 from radkit.deploy.package import packed_bundle
-from radkit.deploy.pipeline import EXIT, run_steps
+from radkit.deploy.pipeline import EXIT, Case, run_steps
 
 
 def sdk_version() -> str:
@@ -35,6 +33,14 @@ def end_with_the_starter() -> None:
     os._exit(1)
 
 
+def with_sdk(case: Case) -> None:
+    """Take the steps as operators of the SDK, imported only now that there is something to do for it."""
+    optional("monai")  # by our own door, which is quicker and quieter than the operators' plain import
+    from operators import NoduleApp
+
+    NoduleApp(case).run()
+
+
 def main() -> int:
     """Run the application as the environment says."""
     if os.environ.get("RADKIT_STARTER"):
@@ -42,15 +48,10 @@ def main() -> int:
     here = Path(__file__).resolve().parent
     input_folder, output = (Path(os.environ[f"HOLOSCAN_{end}_PATH"]) for end in ("INPUT", "OUTPUT"))
     bundle = packed_bundle(here / "bundle", Path(os.environ["HOLOSCAN_MODEL_PATH"]))
-    config = yaml.safe_load(Path(os.environ["HOLOSCAN_CONFIG_PATH"]).read_text(encoding="utf-8"))
+    how: dict[str, Any] = {}
     if sdk := sdk_version():
-        optional("monai")  # by our own door, which is quicker and quieter than the operators' plain import
-        from operators import run_with_sdk
-
-        run_with_sdk(input_folder, output, bundle, config["rules"], f"monai-deploy-app-sdk {sdk}")
-    else:
-        run_steps(input_folder, output, bundle, rules=config["rules"])
-    return EXIT[json.loads((output / "result.json").read_text(encoding="utf-8"))["status"]]
+        how = {"runner": f"monai-deploy-app-sdk {sdk}", "engine": with_sdk}
+    return EXIT[run_steps(input_folder, output, bundle, rules=Path(os.environ["HOLOSCAN_CONFIG_PATH"]), **how).status]
 
 
 if __name__ == "__main__":

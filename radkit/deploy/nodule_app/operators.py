@@ -1,117 +1,132 @@
-"""The application as a graph of MONAI Deploy operators: the SDK's loader and selector, then one operator a step."""
+"""The application as a graph of MONAI Deploy operators: the SDK's load, select, convert and infer, then radkit's.
+
+Two of the SDK's are mended. Its loader drops one of two images at one place without a word, and keeps every series in
+memory: it is given the files of the series that radkit's guard has passed. Its conversion swaps the two pixel spacings,
+gives all slices the number type of the first and closes gaps: radkit's reader puts in the voxels and the affine.
+"""
 
 from __future__ import annotations
 
-from pathlib import Path
+import json
 from typing import Any
 
+import numpy as np
 from monai.deploy.conditions import CountCondition
-from monai.deploy.core import Application, Operator, OperatorSpec
-from monai.deploy.core.domain.dicom_series_selection import SelectedSeries, StudySelectedSeries
-from monai.deploy.operators import DICOMDataLoaderOperator, DICOMSeriesSelectorOperator
+from monai.deploy.core import AppContext, Application, ConditionType, Image, IOType, Operator, OperatorSpec
+from monai.deploy.operators import DICOMDataLoaderOperator, DICOMSeriesSelectorOperator, DICOMSeriesToVolumeOperator
+from monai.deploy.operators.monai_bundle_inference_operator import (
+    IOMapping,
+    MonaiBundleInferenceOperator,
+    filter_compose,
+)
 
-from radkit.deploy.pipeline import RULES, STEPS, Case, attempt, choose_series, deliver
-from radkit.model import Bundle
+from radkit._optional import optional
+from radkit.deploy.pipeline import STEPS, Case, attempt, read
+from radkit.model.inference import TO_RAS
 
 
-class ChestCTSelector(DICOMSeriesSelectorOperator):
-    """The SDK's selector with rules of our own, so that a series is refused with a reason."""
+class Load(DICOMDataLoaderOperator):
+    """The SDK's loader, of the files that the guard has passed."""
 
     def __init__(self, fragment: Any, *args: Any, case: Case, **kwargs: Any):
-        self.case = case
-        super().__init__(fragment, *args, rules='{"selections": []}', **kwargs)
+        self.files = [str(image.filename) for image in case.images]
+        super().__init__(fragment, *args, **kwargs)
 
-    def filter(self, selection_rules: Any, dicom_study_list: Any, *args: Any) -> list[StudySelectedSeries]:
-        """Choose one series of all studies (called by the SDK's ``compute``)."""
-        pairs = [(study, series) for study in dicom_study_list for series in study.get_all_series()]
-        pairs.sort(key=lambda pair: pair[1].SeriesInstanceUID)
-        groups = [[sop.get_native_sop_instance() for sop in series.get_sop_instances()] for _, series in pairs]
-        chosen = attempt(self.case, "choosing the series", lambda case: choose_series(case, groups))
-        selected = []
-        for (study, series), group in zip(pairs, groups, strict=True):
-            if chosen and group[0] is chosen[0]:
-                selected.append(StudySelectedSeries(study))
-                selected[0].add_selected_series(SelectedSeries("chest CT", series))
-        return selected
+    def _list_files(self, path: Any, files: list[str]) -> None:
+        files += self.files
 
 
-class StartCase(Operator):
-    """From the SDK's selected series to the case."""
+class ToVolume(DICOMSeriesToVolumeOperator):
+    """The SDK's conversion, with the voxels and the affine of radkit's reader."""
 
     def __init__(self, fragment: Any, *args: Any, case: Case, **kwargs: Any):
         self.case = case
         super().__init__(fragment, *args, **kwargs)
 
-    def setup(self, spec: OperatorSpec) -> None:
-        """Declare the ports."""
-        spec.input("study_selected_series_list")
-        spec.output("case")
+    def compute(self, op_input: Any, op_output: Any, context: Any) -> None:
+        """Convert, unless the series cannot be read as a volume with lungs: then nothing flows on."""
+        attempt(self.case, "reading the volume", read)
+        if self.case.status == "running":
+            super().compute(op_input, op_output, context)
+
+    def generate_voxel_data(self, series: Any) -> np.ndarray:
+        """(slice, row, column) in HU, slices ascending along the normal: the order of the SDK too."""
+        return self.case.volume.array  # type: ignore[union-attr]
+
+    def compute_affine_transform(self, s_1: Any, s_n: Any, n: int, series: Any) -> None:
+        """From (column, row, slice) to mm, LPS and RAS."""
+        series.dicom_affine_transform = self.case.volume.affine[:, [2, 1, 0, 3]]  # type: ignore[union-attr]
+        series.nifti_affine_transform = TO_RAS @ series.dicom_affine_transform
+
+
+class Infer(MonaiBundleInferenceOperator):
+    """The SDK's inference, with a bundle whose weights lie apart and whose configuration is read as data."""
+
+    def __init__(self, fragment: Any, *args: Any, case: Case, **kwargs: Any):
+        self.case, self.bundle = case, case.bundle
+        super().__init__(
+            fragment,
+            *args,
+            app_context=AppContext({"model": str(case.bundle.model.parents[1])}),
+            input_mapping=[IOMapping("image", Image, IOType.IN_MEMORY)],
+            output_mapping=[IOMapping("pred", Image, IOType.IN_MEMORY)],
+            model_name=case.bundle.name,
+            **kwargs,
+        )
 
     def compute(self, op_input: Any, op_output: Any, context: Any) -> None:
-        """Take the images of the series that was selected."""
-        for study in op_input.receive("study_selected_series_list") or []:
-            sops = study.selected_series[0].series.get_sop_instances()
-            self.case.images = [sop.get_native_sop_instance() for sop in sops]
-        op_output.emit(self.case, "case")
+        """Look for nodules; an error ends the case, and nothing flows on."""
+        attempt(self.case, "finding nodules", lambda _: super(Infer, self).compute(op_input, op_output, context))
+
+    def _init_config(self, config_names: Any) -> None:
+        torch, form = optional("torch"), self.bundle.metadata["network_data_format"]
+        before, self._inferer, self._postproc = self.bundle.steps()
+        self._preproc = filter_compose(before, ["Identity"])  # it stands for LoadImaged, which the SDK leaves out too
+        self._inputs, self._outputs = form["inputs"], form["outputs"]
+        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 class Step(Operator):
-    """One step of the pipeline."""
+    """One step of radkit's; the first takes the mask that the SDK's inference made."""
 
-    def __init__(self, fragment: Any, *args: Any, saying: str, **kwargs: Any):
-        self.saying = saying
+    def __init__(self, fragment: Any, *args: Any, saying: str, case: Case, **kwargs: Any):
+        self.saying, self.case = saying, case
         super().__init__(fragment, *args, **kwargs)
 
     def setup(self, spec: OperatorSpec) -> None:
         """Declare the ports."""
-        spec.input("case")
-        spec.output("case")
+        spec.input("in")
+        spec.output("out").condition(ConditionType.NONE)  # nobody need listen to the last
 
     def compute(self, op_input: Any, op_output: Any, context: Any) -> None:
         """Take the step, unless an earlier one ended the case."""
-        case = op_input.receive("case")
-        attempt(case, self.saying, STEPS[self.saying])
-        op_output.emit(case, "case")
-
-
-class Deliver(Operator):
-    """The last step: the files, all or none."""
-
-    def __init__(self, fragment: Any, *args: Any, output: Path, **kwargs: Any):
-        self.folder = output
-        super().__init__(fragment, *args, **kwargs)
-
-    def setup(self, spec: OperatorSpec) -> None:
-        """Declare the port."""
-        spec.input("case")
-
-    def compute(self, op_input: Any, op_output: Any, context: Any) -> None:
-        """Write."""
-        deliver(op_input.receive("case"), self.folder)
+        if isinstance(image := op_input.receive("in"), Image):
+            self.case.mask = self.case.volume.with_array(image.asnumpy())  # type: ignore[union-attr]
+        attempt(self.case, self.saying, STEPS[self.saying])
+        op_output.emit(True, "out")
 
 
 class NoduleApp(Application):
-    """Load, select, find, measure, write SEG, write SR, deliver."""
+    """Load, select, convert, infer; keep what lies in the lungs, measure, write SEG, write SR."""
 
-    def __init__(self, input_folder: Path, output: Path, case: Case):
-        self.input_folder, self.output, self.case = input_folder, output, case
+    def __init__(self, case: Case):
+        self.case = case
         super().__init__()
 
     def compose(self) -> None:
         """Connect the operators (called by the SDK)."""
-        once = CountCondition(self, 1)  # a source without a count runs for ever
-        loader = DICOMDataLoaderOperator(self, once, name="load", input_folder=self.input_folder, must_load=False)
-        selector = ChestCTSelector(self, name="select", case=self.case)
-        last: Operator = StartCase(self, name="start", case=self.case)
+        case, once = self.case, CountCondition(self, 1)  # a source without a count runs for ever
+        wanted = {"Modality": "CT", "SeriesInstanceUID": str(case.images[0].SeriesInstanceUID)}
+        rules = json.dumps({"selections": [{"name": "chest CT", "conditions": wanted}]})
+        loader = Load(self, once, name="load", case=case)
+        selector = DICOMSeriesSelectorOperator(self, name="select", rules=rules)
+        volume = ToVolume(self, name="convert", case=case)
+        last: Operator = Infer(self, name="infer", case=case)
         self.add_flow(loader, selector, {("dicom_study_list", "dicom_study_list")})
-        self.add_flow(selector, last, {("study_selected_series_list", "study_selected_series_list")})
-        for saying in STEPS:
-            step = Step(self, name=saying.replace(" ", "_"), saying=saying)
-            self.add_flow(last, step, {("case", "case")})
-            last = step
-        self.add_flow(last, Deliver(self, name="deliver", output=self.output), {("case", "case")})
-
-
-def run_with_sdk(input_folder: Path, output: Path, bundle: Bundle, rules: dict[str, Any], runner: str) -> None:
-    """Run the graph on one input folder."""
-    NoduleApp(input_folder, output, Case(bundle, rules={**RULES, **rules}, runner=runner)).run()
+        self.add_flow(selector, volume, {("study_selected_series_list", "study_selected_series_list")})
+        self.add_flow(volume, last, {("image", "image")})
+        port = "pred"
+        for saying in list(STEPS)[2:]:  # the first two are taken by now
+            step = Step(self, name=saying.replace(" ", "_"), saying=saying, case=case)
+            self.add_flow(last, step, {(port, "in")})
+            last, port = step, "out"
