@@ -13,6 +13,7 @@ import click
 
 from . import __version__
 from .cli_map import map_
+from .cli_pacs import pacs
 from .errors import RadkitError
 
 
@@ -217,6 +218,7 @@ def grow_cohort(name: str, folder: Path, n: int, seed: int, stand_in: bool, **kn
 
 
 main.add_command(map_)
+main.add_command(pacs)
 
 
 def series() -> list[Path]:

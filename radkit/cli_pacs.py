@@ -1,0 +1,232 @@
+"""``radkit pacs``: an archive for the folder that one is in, and what is asked of it or of any other archive."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .errors import ArchiveUnavailable
+
+if TYPE_CHECKING:
+    from .pacs import Archive
+
+STATE = Path(".radkit/pacs.json")  # of what runs for this folder, with its account; when it is gone, that ends
+ENDING = STATE.with_suffix(".ending")
+LOG = STATE.with_suffix(".log")
+SHOWN = {  # no patient's name, unless it is asked for
+    "study": "StudyInstanceUID StudyDate ModalitiesInStudy StudyDescription",
+    "series": "SeriesInstanceUID Modality SeriesNumber SeriesDescription",
+    "instance": "SOPInstanceUID SOPClassUID InstanceNumber",
+}
+PATH = click.Path(path_type=Path)
+THERE = click.Path(path_type=Path, exists=True)
+OTHER = click.option(
+    "--archive", "address", help="Another one: http://host:port (Orthanc, DICOMweb) or dicom://AET@host:port."
+)
+
+
+@click.group()
+def pacs() -> None:
+    """Start an archive for this folder; send, find, fetch and watch, in it or in any other archive."""
+
+
+def _here() -> dict[str, Any]:
+    with contextlib.suppress(OSError, ValueError):
+        return json.loads(STATE.read_text(encoding="utf-8"))
+    return {}
+
+
+def _opened(address: str | None = None, **options: Any) -> Archive:
+    """Reach the archive at ``address``, else the one of this folder, else the one that ORTHANC_URL names."""
+    from .pacs import open_archive
+
+    if address:
+        other: Any = {"url" if address.startswith("http") else "kind": address}
+        return open_archive(**other, **options)
+    if not (state := _here()) and not os.environ.get("ORTHANC_URL"):
+        raise ArchiveUnavailable("No archive runs for this folder: radkit pacs start, or name one with --archive.")
+    try:
+        return open_archive(**state.get("open", {}), **options)
+    except ArchiveUnavailable as error:
+        raise ArchiveUnavailable(f"{error} Start it again: radkit pacs start.") if state else error from error
+
+
+def _pairs(pairs: tuple[str, ...]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for key, sign, value in (pair.partition("=") for pair in pairs):
+        if not sign:
+            raise click.BadParameter(f"expected KEYWORD=VALUE, such as Modality=CT; got {key!r}")
+        found.setdefault(key, []).append(value)
+    return found
+
+
+def study_uids(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+    """Complete a Study Instance UID."""
+    with contextlib.suppress(Exception):  # a shell has no place for an error
+        uids = [str(one.StudyInstanceUID) for one in _opened(context.params.get("address"), timeout=5).find()]
+        return [uid for uid in uids if uid.startswith(incomplete)]
+    return []
+
+
+@pacs.command()
+@click.option("--kind", type=click.Choice(["auto", "orthanc", "embedded"]), default="auto", show_default=True)
+@click.option("--folder", type=PATH, default=".radkit/pacs", show_default=True, help="Where it keeps what it is sent.")
+@click.option("--tls", is_flag=True, help="DICOM and HTTP by TLS, with a certificate made for it.")
+@click.option("--foreground", is_flag=True, help="Run until Ctrl-C, instead of in the background.")
+def start(kind: str, folder: Path, tls: bool, foreground: bool) -> None:
+    """Start an archive for this folder, which answers this machine alone, in the background.
+
+    Its account is in .radkit/pacs.json, for nobody else to read. What it is sent outlasts `radkit pacs stop`.
+    """
+    with contextlib.suppress(ArchiveUnavailable):
+        if _here():
+            raise click.ClickException(f"It runs already: {_opened()}")
+    STATE.parent.mkdir(exist_ok=True)
+    STATE.unlink(missing_ok=True)
+    if foreground:
+        return _run(kind, folder, tls)
+    words = ["pacs", "start", "--foreground", f"--kind={kind}", f"--folder={folder}", *["--tls"] * tls]
+    with LOG.open("wb") as log:  # an archive ends with the process that opened it: hence one that stays
+        command = [sys.executable, "-m", "radkit.cli", *words]
+        child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+    while not STATE.exists():
+        if child.poll() is not None:
+            raise click.ClickException(LOG.read_text(errors="replace").rpartition("Error: ")[2].strip())
+        time.sleep(0.1)
+    click.echo(_opened())
+
+
+def _run(kind: Any, folder: Path, tls: bool) -> None:
+    """Run the archive of this folder until its state is gone, or a signal comes."""
+    from .pacs import open_archive
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with contextlib.suppress(KeyboardInterrupt), open_archive(kind, folder=folder, tls=tls) as archive:
+        how = {"kind": f"dicom://{archive.ae_title}@{archive.host}:{archive.dicom_port}"}
+        if archive.url:
+            how = {"url": archive.url.replace("://", "://{}:{}@".format(*archive.session.auth))}  # type: ignore[attr-defined]
+        how |= {"tls": str(archive.certificate)} if tls else {}
+        part = STATE.with_suffix(".part")
+        part.unlink(missing_ok=True)
+        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            json.dump({"open": how, "pid": os.getpid(), "folder": str(folder)}, file)
+        part.replace(STATE)
+        click.echo(f"{archive} Ctrl-C ends it.")
+        try:
+            while STATE.exists():
+                time.sleep(0.25)
+        finally:
+            STATE.unlink(missing_ok=True)
+    ENDING.unlink(missing_ok=True)
+
+
+@pacs.command()
+def stop() -> None:
+    """Stop the archive of this folder; what it holds stays."""
+    _opened()
+    deadline = time.monotonic() + 45
+    STATE.replace(ENDING)
+    while ENDING.exists():
+        if time.monotonic() > deadline:
+            raise click.ClickException(f"It does not end: see {LOG}.")
+        time.sleep(0.1)
+
+
+@pacs.command()
+@OTHER
+def status(address: str | None) -> None:
+    """Say which archive runs, where, what it holds and how much disk that takes; exit status 1 if none runs."""
+    archive = _opened(address)
+    counts = [int(one.get("NumberOfStudyRelatedInstances") or 0) for one in archive.find()]
+    click.echo(f"{archive}\n{len(counts)} studies, {sum(counts)} instances")
+    if not address and (folder := _here().get("folder")):
+        size = sum(file.stat().st_size for file in Path(folder).rglob("*") if file.is_file())
+        click.echo(f"{size / 1e6:,.1f} MB in {folder}")
+
+
+@pacs.command()
+@click.argument("paths", nargs=-1, required=True, type=THERE)
+@OTHER
+def send(paths: tuple[Path, ...], address: str | None) -> None:
+    """Send DICOM files, and those in folders; what the archive holds already is not sent again."""
+    click.echo(f"The archive holds all {len(_opened(address).send(paths))} instances.")
+
+
+@pacs.command()
+@click.argument("keys", metavar="KEYWORD=VALUE...", nargs=-1)
+@click.option("--level", type=click.Choice(list(SHOWN)), default="study", show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="Print a list of JSON objects.")
+@OTHER
+def find(keys: tuple[str, ...], level: Any, as_json: bool, address: str | None) -> None:
+    """List what matches every KEYWORD=VALUE: a value, a pattern (* ?), a range of dates, or nothing, to see it.
+
+    Such as `radkit pacs find StudyDate=20240101- ModalitiesInStudy=CT`. Exit status 1 if nothing matches.
+    """
+    from .dicom.table import clean
+
+    query = {**dict.fromkeys(SHOWN[level].split(), ""), **{key: values[-1] for key, values in _pairs(keys).items()}}
+    rows = [[clean(one.get(key, "")) for key in query] for one in _opened(address).find(level, **query)]
+    if as_json:
+        click.echo(json.dumps([dict(zip(query, row, strict=True)) for row in rows], indent=1))
+    else:
+        widths = [max(map(len, column)) for column in zip(query, *rows, strict=True)]
+        for row in (query, *rows):
+            click.echo("  ".join(map(str.ljust, row, widths)).rstrip())
+    sys.exit(not rows)
+
+
+@pacs.command()
+@click.option("--study", help="Its Study Instance UID.", shell_complete=study_uids)
+@click.option("--series", help="A Series Instance UID.")
+@click.option("--out", required=True, type=PATH, help="Folder for the files, one an instance.")
+@OTHER
+def fetch(study: str | None, series: str | None, out: Path, address: str | None) -> None:
+    """Get a study or a series, such as `radkit pacs fetch --study 1.2.3 --out study`."""
+    click.echo(f"{out} holds all {len(_opened(address).fetch(study=study, series=series, folder=out))} instances.")
+
+
+@pacs.command()
+@click.argument("map_folder", type=THERE)
+@click.option("--where", multiple=True, metavar="KEYWORD=VALUE", help="Which series; a keyword twice: either value.")
+@click.option("--journal", type=PATH, help="What has been done (default: in .radkit/watch, by the name of the MAP).")
+@click.option("--workers", default=4, show_default=True, help="How many studies are in flight at once.")
+@click.option("--retry", multiple=True, metavar="UID", help="Try this study again, which was parked or refused.")
+@OTHER
+def watch(
+    map_folder: Path,
+    where: tuple[str, ...],
+    journal: Path | None,
+    workers: int,
+    retry: tuple[str, ...],
+    address: str | None,
+) -> None:
+    """Run MAP_FOLDER once on each study that is or becomes stable, and store its results, until Ctrl-C.
+
+    Such as `radkit pacs watch map --where Modality=CT`. The first Ctrl-C waits for what is in flight; a second one
+    leaves it for the next time.
+    """
+    from .deploy import run_map
+    from .pacs import watch as watcher
+
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // workers)))  # or runs slow one another
+    one = watcher(
+        _opened(address),
+        lambda images, output: run_map(map_folder, images, output, progress=False),
+        journal=journal or Path(".radkit/watch") / map_folder.resolve().name,
+        where=_pairs(where) or None,
+        workers=workers,
+        progress=lambda study: click.echo(f"{time.strftime('%X')} {study.uid} {study.state} {study.why}".rstrip()),
+    )
+    for uid in retry:
+        one.retry(uid)
+    one.serve()
+    click.echo(one)
