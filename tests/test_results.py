@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from io import BytesIO
 
 import numpy as np
 import pytest
 from highdicom import Volume
 from pydicom import dcmread
+from pydicom.sr.codedict import codes
+from scipy import ndimage
 
 import radkit as rk
 from radkit.errors import ResultError
@@ -92,10 +95,141 @@ def test_the_validator_finds_no_error_in_seg_and_sr(written, errors_of):
     assert errors_of(report) == []
 
 
-def test_a_mask_comes_back_voxel_for_voxel_on_the_grid_of_the_images(written, small_ct):
-    back = rk.results.read_segmentation(again(written[0]), like=small_ct.volume)
+@pytest.mark.parametrize("form", ["binary", "labelmap"])
+def test_a_mask_comes_back_voxel_for_voxel_on_the_grid_of_the_images(small_ct, form):
+    segmentation = again(rk.results.write_segmentation(small_ct.mask, small_ct.folder, form=form))
+    back = rk.results.read_segmentation(segmentation, like=small_ct.volume)
     assert back.geometry_equal(small_ct.volume)
     assert np.array_equal(back.array, small_ct.mask.array)
+    there = {str(dcmread(path).ImagePositionPatient) for path in small_ct.files}
+    places = {
+        str(f.PlanePositionSequence[0].ImagePositionPatient) for f in segmentation.PerFrameFunctionalGroupsSequence
+    }
+    assert len(places) == small_ct.mask.array.any(axis=(1, 2)).sum()
+    assert places <= there
+
+
+@pytest.mark.parametrize("form", ["binary", "labelmap"])
+def test_slices_left_out_between_lesions_are_empty_again_without_the_images(small_ct, form):
+    array = np.zeros(small_ct.volume.shape, np.uint8)
+    array[2, 10:20, 10:15], array[6, 30:40, 9:12], array[20, 50:52, 7] = 1, 2, 3
+    segmentation = again(rk.results.write_segmentation(small_ct.mask.with_array(array), small_ct.files, form=form))
+    assert segmentation.NumberOfFrames == 3
+    back = rk.results.read_segmentation(segmentation)
+    assert np.array_equal(back.array, array[2:21])
+    assert np.allclose(back.affine, small_ct.volume[2:21].affine, rtol=0, atol=1e-9)
+
+
+def test_a_segment_says_by_name_what_it_is_of_what_sort_and_where(small_ct):
+    array = small_ct.mask.array.copy()
+    array[0, 0, :5] = 5, 6, 7, 8, 9
+    kinds = {1: "mass", 5: "left kidney", 6: "fat", 7: "rectal balloon", 8: "white matter",
+             9: codes.SCT.SkeletalMuscle}  # fmt: skip
+    mask = small_ct.mask.with_array(array)
+    with pytest.raises(ResultError, match="Skeletal muscle is not in DICOM's CID 7151: say its category"):
+        rk.results.write_segmentation(mask, small_ct.folder, kind=kinds)
+    segments = [
+        rk.results.write_segmentation(mask, small_ct.folder, label=label, kind=kinds, site={1: "right upper lobe"},
+                                      category="tissue" if label == 9 else None).SegmentSequence[0]
+        for label in kinds
+    ]  # fmt: skip
+    assert [
+        (s.SegmentedPropertyCategoryCodeSequence[0].CodeMeaning, s.SegmentedPropertyTypeCodeSequence[0].CodeValue)
+        for s in segments
+    ] == [
+        ("Morphologically Abnormal Structure", "4147007"),
+        ("Anatomical Structure", "64033007"),
+        ("Tissue", "55603005"),
+        ("Physical object", "130120"),
+        ("Anatomical Structure", "389080008"),
+        ("Tissue", "127954009"),
+    ]
+    assert segments[0].AnatomicRegionSequence[0].AnatomicRegionModifierSequence[0].CodeMeaning == "Right"
+    assert "AnatomicRegionSequence" not in segments[1]
+    assert segments[1].SegmentLabel == "Left Kidney"
+
+
+def test_a_name_without_a_code_is_refused_with_the_names_near_it(small_ct):
+    with pytest.raises(ResultError, match=r"no kind 'nodul' in DICOM's CID 7151; near it: nodule"):
+        rk.results.write_segmentation(small_ct.mask, small_ct.folder, kind="nodul")
+    with pytest.raises(ResultError, match="none for label 1"):
+        rk.results.write_segmentation(small_ct.mask, small_ct.folder, kind={2: "nodule"})
+    with pytest.raises(ResultError, match='form="binary" or form="labelmap"'):
+        rk.results.write_segmentation(small_ct.mask, small_ct.folder, form="fractional")
+
+
+def test_a_finding_is_followed_by_its_tracking_identifier(written, small_ct):
+    (before,) = rk.results.read_report(written[1])
+    grown = small_ct.mask.with_array(ndimage.binary_dilation(small_ct.mask.array).astype(np.uint8))
+    later = rk.results.write_segmentation(grown, small_ct.folder, tracking={1: before.tracking})
+    report = rk.results.write_report(
+        rk.results.measure(grown), small_ct.folder, later, qualitative={"response": "target lesion progressive disease"}
+    )
+    (after,) = rk.results.read_report(again(report))
+    assert later.SOPInstanceUID != written[0].SOPInstanceUID
+    assert after.tracking == before.tracking
+    assert after.volume_mm3 > before.volume_mm3
+    assert after.qualities == {"Current Response": "Target Lesion Progressive Disease"}
+
+
+def test_the_axes_are_lines_on_the_image_where_they_were_measured(written, small_ct):
+    (finding,) = rk.results.read_report(again(written[1]))
+    at = {round(float(one.ImagePositionPatient[2]), 3): one for one in map(dcmread, small_ct.files)}
+    for name, ends in (("Long axis", written[2].long_axis), ("Short axis", written[2].short_axis)):
+        image, points = finding.regions[name]
+        assert image == at[ends[0][2]].SOPInstanceUID
+        index = small_ct.volume.map_reference_to_indices(np.array(ends))
+        assert np.allclose(points, index[:, :0:-1] + 0.5, rtol=0, atol=2e-3)  # of a pixel; points have 0.001 mm
+
+
+def test_a_line_that_lies_on_no_image_is_refused(written, small_ct):
+    moved = replace(written[2], long_axis=tuple((x, y, z + 1) for x, y, z in written[2].long_axis))
+    with pytest.raises(ResultError, match=r"1\.000 mm away from every image"):
+        rk.results.write_report(moved, small_ct.folder, written[0])
+
+
+@pytest.mark.parametrize("volume_mm3", [1e5 / 3, 2e-7 / 3, 123456789.123456789, 5e12 / 3])
+def test_a_number_is_the_same_in_both_attributes_that_hold_it(written, small_ct, volume_mm3):
+    report = rk.results.write_report(replace(written[2], volume_mm3=volume_mm3), small_ct.folder, written[0])
+    value = _number(again(report))
+    assert float(value.NumericValue) == value.FloatingPointValue == rk.results.read_report(report)[0].volume_mm3
+    assert value.FloatingPointValue == pytest.approx(volume_mm3, rel=1e-9)
+
+
+def test_key_objects_come_back_with_title_description_and_references(written, small_ct):
+    segmentation, report, _ = written
+    image = dcmread(small_ct.files[3])
+    chosen = [image, segmentation, report]
+    note = rk.results.write_key_objects(chosen, title="for conference", description="Größe?", source=small_ct.folder)
+    found = rk.results.read_key_objects(again(note))
+    assert (found.title, found.description) == ("For Conference", "Größe?")
+    assert found.references == [(image.StudyInstanceUID, one.SeriesInstanceUID, one.SOPInstanceUID) for one in chosen]
+    assert again(note) == again(rk.results.write_key_objects(chosen, title="for conference", description="Größe?"))
+    assert note.PatientAge == image.PatientAge
+
+
+def test_key_objects_refuse_two_studies_and_titles_without_a_code(written, small_ct):
+    other = again(written[0])
+    other.StudyInstanceUID = "1.2.3"
+    with pytest.raises(ResultError, match="found 2 studies"):
+        rk.results.write_key_objects([written[1], other])
+    with pytest.raises(ResultError, match="no title 'pretty'"):
+        rk.results.write_key_objects([written[1]], title="pretty")
+    with pytest.raises(ResultError, match="best by what"):
+        rk.results.write_key_objects([written[1]], title="best in set")
+    with pytest.raises(ResultError, match="Expected a key object note"):
+        rk.results.read_key_objects(written[1])
+
+
+def _number(report):
+    """The volume of the first group, as it stands in the file."""
+    todo = [report]
+    while todo:
+        item = todo.pop(0)
+        if item.get("ValueType") == "NUM" and item.ConceptNameCodeSequence[0].CodeMeaning == "Volume":
+            return item.MeasuredValueSequence[0]
+        todo += item.get("ContentSequence", [])
+    raise AssertionError("no volume")
 
 
 def test_each_frame_lies_on_its_slice_for_a_reader_that_is_not_highdicom(written, small_ct):

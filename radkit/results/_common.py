@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import hashlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -22,18 +21,10 @@ MANUFACTURER = "radkit"
 
 # Of the Patient and Study modules (PS3.3 C.7.1.1, C.7.2.1, C.7.2.2) what highdicom does not carry over.
 KEPT = (
-    "IssuerOfPatientID",
-    "PatientAge",
-    "PatientComments",
-    "PatientIdentityRemoved",
-    "DeidentificationMethod",
-    "DeidentificationMethodCodeSequence",
-    "PatientSize",
-    "PatientWeight",
-    "StudyDescription",
-    "SpecificCharacterSet",
+    "IssuerOfPatientID", "PatientAge", "PatientComments", "PatientIdentityRemoved", "DeidentificationMethod",
+    "DeidentificationMethodCodeSequence", "PatientSize", "PatientWeight", "StudyDescription", "SpecificCharacterSet",
     "TimezoneOffsetFromUTC",
-)
+)  # fmt: skip
 
 
 def source_slices(source: Source) -> list[Dataset]:
@@ -55,22 +46,10 @@ def derived_uid(*parts: object) -> str:
     return str(generate_uid(entropy_srcs=[str(part) for part in parts]))
 
 
-def digest(array: np.ndarray) -> str:
-    """Return the sha256 of an array's values and shape."""
-    content = hashlib.sha256(str((array.shape, array.dtype.str)).encode())
-    content.update(np.ascontiguousarray(array).data)
-    return content.hexdigest()
-
-
 def observer(algorithm: str, version: str) -> sr.ObserverContext:
     """Who looked: a device, not a person (TID 1004)."""
-    device = sr.DeviceObserverIdentifyingAttributes(
-        uid=derived_uid(MANUFACTURER, algorithm, version),
-        name=algorithm,
-        manufacturer_name=MANUFACTURER,
-        model_name=algorithm,
-        serial_number=version,
-    )
+    uid = derived_uid(MANUFACTURER, algorithm, version)
+    device = sr.DeviceObserverIdentifyingAttributes(uid, algorithm, MANUFACTURER, algorithm, version)
     return sr.ObserverContext(codes.DCM.Device, device)
 
 

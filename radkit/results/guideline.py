@@ -29,17 +29,7 @@ ADVICE = {
 
 @dataclass(frozen=True)
 class Recommendation:
-    """What the guideline says, for whom it holds, and where it stands.
-
-    Attributes
-    ----------
-    text : str
-        The advice, after the size class that led to it.
-    limits : str
-        Whom the guideline is for.
-    source : str
-        The paper.
-    """
+    """What the guideline says (the size class, then the advice), whom it is for, and the paper where it stands."""
 
     text: str
     limits: str

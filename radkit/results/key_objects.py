@@ -19,17 +19,7 @@ from .terms import TITLES, code_of
 
 @dataclass(frozen=True)
 class KeyObjects:
-    """What a key object note holds.
-
-    Attributes
-    ----------
-    title : str
-        Meaning of its coded title: "Of Interest", ...
-    description : str
-        Why these.
-    references : list of (StudyInstanceUID, SeriesInstanceUID, SOPInstanceUID)
-        Which objects, in the order of the note.
-    """
+    """What a key object note holds: its title, why these, and (StudyInstanceUID, SeriesInstanceUID, SOPInstanceUID)."""
 
     title: str
     description: str
@@ -70,8 +60,8 @@ def write_key_objects(
     """
     chosen = read_headers(images)
     first = chosen[0] if source is None else read_headers(source)[0]
-    if studies := len({str(one.get("StudyInstanceUID", "")) for one in [first, *chosen]}) - 1:
-        raise ResultError(f"Expected objects of one study, found {studies + 1} studies: write a note for each.")
+    if (studies := len({str(one.get("StudyInstanceUID")) for one in [first, *chosen]})) > 1:
+        raise ResultError(f"Expected objects of one study, found {studies} studies: write a note for each.")
     heading = code_of(title, "title", TITLES)
     if heading == code_of("best in set", "title", TITLES):
         raise ResultError("The title 'best in set' needs a second code that says best by what: choose another.")
@@ -89,15 +79,10 @@ def write_key_objects(
 def read_key_objects(note: Dataset) -> KeyObjects:
     """Read a key object note.
 
-    Parameters
-    ----------
-    note : pydicom.Dataset
-        A Key Object Selection Document.
-
     Raises
     ------
     ResultError
-        If it is none.
+        If it is something else.
     """
     try:
         document = ko.KeyObjectSelectionDocument.from_dataset(note)

@@ -56,27 +56,21 @@ class Measurement:
         """Look up what the Fleischner Society would do with a single solid nodule of this size, found by chance.
 
         The mean diameter is rounded to the nearest whole mm, half up, as the guideline asks. Where the volume points to
-        a higher class than the diameter, the higher one counts, and the text says so.
+        a higher class, the higher one counts, and the text says so.
 
         Parameters
         ----------
         risk : "low" or "high"
-            Risk of cancer as the clinician judges it: smoking, age, family history, emphysema or fibrosis, spiculation,
-            an upper lobe. There is no default: images tell it only in part.
+            As the clinician judges it: smoking, age, family history, emphysema or fibrosis, spiculation, an upper lobe.
+            There is no default: images tell it only in part.
         kind : "solid"
             Sub-solid nodules have a table of their own, which is not here.
         age : float, optional
-            Years; under 35 the guideline does not apply.
-
-        Raises
-        ------
-        ResultError
-            If the guideline, or its part that is here, does not cover the case.
+            Years; under 35 the guideline does not apply: `ResultError`, as for whatever else it does not cover.
 
         Notes
         -----
-        A lookup for teaching, not a device: a radiologist decides. MacMahon H et al., Radiology 2017;284:228-243,
-        table 1.
+        For teaching, not a device: a radiologist decides. MacMahon H et al., Radiology 2017;284:228-243, table 1.
         """
         return fleischner(self.mean_diameter_mm, self.volume_mm3, risk, kind, age)
 

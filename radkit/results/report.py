@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,7 +19,7 @@ from ..dicom.series import Source
 from ..errors import ResultError
 from ._common import finish, identity, making, observer, source_slices
 from .geometry import TOLERANCE_MM
-from .measurement import Measurement, Point
+from .measurement import Measurement
 from .terms import KINDS, SITES, quality, sided
 
 # What was done, as broad as CID 100 has it: a code outside it is an error to Pixelmed's validator.
@@ -127,10 +127,10 @@ def write_report(
     """
     images = source_slices(source)
     lesions = [measurements] if isinstance(measurements, Measurement) else list(measurements)
-    segments = list(segmentation.get("SegmentSequence", []))
-    segments = [one for one in segments if one.SegmentNumber]  # a label map may describe its background, number 0
-    sites = _each(site, (str, Code, type(None)), len(lesions))
-    qualities = _each(qualitative or {}, Mapping, len(lesions))
+    segments = [one for one in segmentation.get("SegmentSequence", []) if one.SegmentNumber]  # 0 is background
+    sites = [site] * len(lesions) if site is None or isinstance(site, (str, Code)) else list(site)
+    said = qualitative or {}
+    qualities = [said] * len(lesions) if isinstance(said, Mapping) else list(said)
     if not 0 < len(lesions) <= len(segments) or not len(sites) == len(qualities) == len(lesions):
         raise ResultError(
             f"{len(lesions)} measurements, {len(sites)} sites, {len(segments)} segments: these do not pair up."
@@ -141,12 +141,11 @@ def write_report(
     procedure = procedure or PROCEDURES.get(images[0].Modality, codes.SCT.ImagingProcedure)
     content = (segmentation.SOPInstanceUID, lesions, sites, kind, qualities, procedure, algorithm, version, when)
     with making("report"):
-        groups: list[Any] = []
-        for lesion, segment, place, quality_of in zip(lesions, segments, sites, qualities, strict=False):
-            said = _said(segment, kind, place, algorithm, version, quality_of)
-            groups.append(_volumetric(lesion, segmentation, images[0].SeriesInstanceUID, said))
-            groups.append(_planar(LONG, lesion.long_axis, lesion.long_axis_mm, images, said))
-            groups.append(_planar(SHORT, lesion.short_axis, lesion.short_axis_mm, images, said))
+        groups = [
+            group
+            for lesion, segment, place, found in zip(lesions, segments, sites, qualities, strict=False)
+            for group in _groups(lesion, segmentation, segment, images, kind, place, found, (algorithm, version))
+        ]
         report = sr.Comprehensive3DSR(
             evidence=[segmentation, *shown],
             content=sr.MeasurementReport(
@@ -163,11 +162,6 @@ def write_report(
     return report
 
 
-def _each(option: Any, one: Any, count: int) -> list[Any]:
-    """One option for all lesions, or one for each."""
-    return [option] * count if isinstance(option, one) else list(option)
-
-
 def _shown(images: list[Dataset], segmentation: Dataset) -> list[Dataset]:
     """The images that the lesions lie on: the image library, TID 1600."""
     uids = {
@@ -179,70 +173,59 @@ def _shown(images: list[Dataset], segmentation: Dataset) -> list[Dataset]:
     return [image for image in images if image.SOPInstanceUID in uids]
 
 
-def _said(
-    segment: Dataset, kind: str | Code | None, site: str | Code | None, algorithm: str, version: str, qualities: Quality
-) -> dict[str, Any]:
-    """What both groups of a lesion say of it: its name here and later, what and where it is, and who found it."""
+def _groups(
+    lesion: Measurement, segmentation: Dataset, segment: Dataset, images: list[Dataset], kind: Any, site: Any,
+    qualities: Quality, algorithm: tuple[str, str],
+) -> Iterator[Any]:  # fmt: skip
+    """One lesion: its size on its segment (TID 1411), and each axis as a line on its image (TID 1410)."""
     own, place, side = segment.SegmentedPropertyTypeCodeSequence[0], None, None
-    finding = sided(kind, "kind", KINDS)[0] if kind is not None else _code(own)
     if site is not None:
         place, side = sided(site, "site", *SITES)
     elif region := segment.get("AnatomicRegionSequence"):
-        place, side = _code(region[0]), _modifier(region[0], "AnatomicRegionModifierSequence")
-    elif side := _modifier(own, "SegmentedPropertyTypeModifierCodeSequence"):  # a left kidney is its own place
+        place, side = _code(region[0]), _code(*region[0].get("AnatomicRegionModifierSequence", []))
+    elif side := _code(*own.get("SegmentedPropertyTypeModifierCodeSequence", [])):  # a left kidney is its own place
         place = _code(own)
-    return {
-        "segment": segment.SegmentNumber,
+    same: dict[str, Any] = {
         "tracking_identifier": sr.TrackingIdentifier(segment.TrackingUID, segment.TrackingID),
-        "finding_type": finding,
+        "finding_type": _code(own) if kind is None else sided(kind, "kind", KINDS)[0],
         "finding_sites": [sr.FindingSite(place, side)] if place else None,
-        "algorithm_id": sr.AlgorithmIdentification(algorithm, version),
-        "qualitative_evaluations": [sr.QualitativeEvaluation(*quality(*pair)) for pair in qualities.items()] or None,
+        "algorithm_id": sr.AlgorithmIdentification(*algorithm),
     }
-
-
-def _code(item: Dataset) -> Code:
-    return Code(item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning)
-
-
-def _modifier(item: Dataset, keyword: str) -> Code | None:
-    return _code(item[keyword][0]) if keyword in item else None
-
-
-def _volumetric(lesion: Measurement, segmentation: Dataset, series: str, said: dict[str, Any]) -> Any:
-    """How large a lesion is, on its segment (TID 1411)."""
-    return sr.VolumetricROIMeasurementsAndQualitativeEvaluations(
-        **{key: value for key, value in said.items() if key != "segment"},
+    series = sr.SourceSeriesForSegmentation(images[0].SeriesInstanceUID)
+    numbers = [
+        _number(VOLUME, lesion.volume_mm3, CUBIC_MILLIMETRE),
+        _number(LONG, lesion.long_axis_mm),
+        _number(SHORT, lesion.short_axis_mm),
+        _number(DIAMETER, lesion.mean_diameter_mm, derivation=codes.SCT.Mean),
+    ]
+    yield sr.VolumetricROIMeasurementsAndQualitativeEvaluations(
+        **same,
         referenced_segment=sr.ReferencedSegment(
-            sop_class_uid=segmentation.SOPClassUID,
-            sop_instance_uid=segmentation.SOPInstanceUID,
-            segment_number=said["segment"],
-            source_series=sr.SourceSeriesForSegmentation(series),
+            segmentation.SOPClassUID, segmentation.SOPInstanceUID, segment.SegmentNumber, source_series=series
         ),
-        measurements=[
-            _number(VOLUME, lesion.volume_mm3, CUBIC_MILLIMETRE),
-            _number(LONG, lesion.long_axis_mm),
-            _number(SHORT, lesion.short_axis_mm),
-            _number(DIAMETER, lesion.mean_diameter_mm, derivation=codes.SCT.Mean),
-        ],
+        measurements=numbers,
+        qualitative_evaluations=[sr.QualitativeEvaluation(*quality(*pair)) for pair in qualities.items()] or None,
     )
+    for number, ends in zip(numbers[1:3], (lesion.long_axis, lesion.short_axis), strict=True):
+        region = _line_on_image(np.array(ends), images)
+        yield sr.PlanarROIMeasurementsAndQualitativeEvaluations(**same, referenced_region=region, measurements=[number])
 
 
-def _planar(axis: Code, line: tuple[Point, Point], length: float, images: list[Dataset], said: dict[str, Any]) -> Any:
-    """An axis as a line on its image, as any PACS can draw it (TID 1410)."""
+def _code(item: Dataset | None = None, *_: Dataset) -> Code | None:
+    return Code(item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning) if item is not None else None
+
+
+def _line_on_image(ends: np.ndarray, images: list[Dataset]) -> sr.ImageRegion:
+    """A line between two points (LPS mm), in the pixels of the image that it lies on."""
     cosines = np.array(images[0].ImageOrientationPatient, float).reshape(2, 3)
-    ends = np.array(line)[:, None] - np.array([image.ImagePositionPatient for image in images], float)
-    away = abs(ends @ np.cross(*cosines)).max(axis=0)
+    offsets = ends[:, None] - np.array([image.ImagePositionPatient for image in images], float)
+    away = abs(offsets @ np.cross(*cosines)).max(axis=0)
     if away.min() > TOLERANCE_MM:
         raise ResultError(f"A measured line lies {away.min():.3f} mm away from every image: measured elsewhere?")
-    image, ends = images[away.argmin()], ends[:, away.argmin()]
-    pixels = ends @ cosines.T / image.PixelSpacing[::-1] + 0.5  # the corner of the first pixel is 0, 0 (C.18.6.1.1)
+    image, offset = images[away.argmin()], offsets[:, away.argmin()]
+    pixels = offset @ cosines.T / image.PixelSpacing[::-1] + 0.5  # the corner of the first is 0, 0 (C.18.6.1.1)
     source = sr.SourceImageForRegion(image.SOPClassUID, image.SOPInstanceUID)
-    return sr.PlanarROIMeasurementsAndQualitativeEvaluations(
-        **{key: value for key, value in said.items() if key not in ("segment", "qualitative_evaluations")},
-        referenced_region=sr.ImageRegion(sr.GraphicTypeValues.POLYLINE, pixels.round(3), source),
-        measurements=[_number(axis, length)],
-    )
+    return sr.ImageRegion(sr.GraphicTypeValues.POLYLINE, pixels.round(3), source)
 
 
 def _number(name: Code, value: float, unit: Code = MILLIMETRE, **more: Any) -> sr.Measurement:
@@ -252,11 +235,6 @@ def _number(name: Code, value: float, unit: Code = MILLIMETRE, **more: Any) -> s
 def read_report(report: Dataset) -> list[Finding]:
     """Read the measured lesions of a TID 1500 report.
 
-    Parameters
-    ----------
-    report : pydicom.Dataset
-        A Comprehensive 3D SR.
-
     Returns
     -------
     list of Finding
@@ -265,7 +243,7 @@ def read_report(report: Dataset) -> list[Finding]:
     Raises
     ------
     ResultError
-        If it is no such report.
+        If it is no Comprehensive 3D SR with a TID 1500 report.
     """
     try:
         content: Any = sr.Comprehensive3DSR.from_dataset(report).content

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import hashlib
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -17,7 +18,7 @@ from pydicom.valuerep import DS
 from .. import __version__
 from ..dicom.series import Source
 from ..errors import ResultError
-from ._common import MANUFACTURER, derived_uid, digest, finish, identity, making, source_slices
+from ._common import MANUFACTURER, derived_uid, finish, identity, making, source_slices
 from .geometry import TOLERANCE_MM, misplaced
 from .terms import KINDS, SITES, category_of, code_of, sided
 
@@ -67,7 +68,7 @@ def write_segmentation(
     algorithm, version : str
         What drew the mask.
     when : datetime.datetime, optional
-        Date of the content; that of the images unless given, so that the same mask gives the same object any day.
+        Date of the content; that of the images unless given: the same mask gives the same object any day.
 
     Returns
     -------
@@ -87,17 +88,16 @@ def write_segmentation(
     slices, drawn = _drawn_on(mask, images, label)
     array, labels = _numbered(slices, label)
     described = (names, kind, category, site, tracking)
-    grid = (images[0].SeriesInstanceUID, digest(array), [image.SOPInstanceUID for image in drawn], labels)
-    content = (*grid, form, algorithm, version, *described, when)
+    grid = (images[0].SeriesInstanceUID, [image.SOPInstanceUID for image in drawn], labels)
+    content = (hashlib.sha256(array.data).hexdigest(), *grid, form, algorithm, version, *described, when)
+    maker = hd.AlgorithmIdentificationSequence(algorithm, codes.DCM.ArtificialIntelligence, version, MANUFACTURER)
     segments = [
-        _segment(number, value, derived_uid(*content, value), described, (algorithm, version))
+        _segment(number, value, derived_uid(*content, value), described, maker)
         for number, value in enumerate(labels, start=1)
     ]
-    there = {image.SOPInstanceUID for image in drawn}
     with making("SEG"):
         segmentation = hd.seg.Segmentation(
             source_images=drawn,  # of a lesion a few: highdicom's time grows with the square of their number
-            further_source_images=[image for image in images if image.SOPInstanceUID not in there],
             pixel_array=array,
             segmentation_type=form.upper(),
             segment_descriptions=segments,
@@ -107,6 +107,8 @@ def write_segmentation(
             content_description=f"Segmentation by {algorithm}"[:64],
             **identity("SEG", 900, content, algorithm, version),  # behind what a scanner makes
         )
+    segmentation.SourceImageSequence = _references(images)
+    segmentation.ReferencedSeriesSequence[0].ReferencedInstanceSequence = _references(images)
     measures = segmentation.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0]
     measures.SpacingBetweenSlices = DS(mask.spacing[0], auto_format=True)  # where frames are left out, this tells
     finish(segmentation, images, when)
@@ -126,7 +128,14 @@ def _drawn_on(mask: hd.Volume, images: list[Dataset], label: int | None) -> tupl
     kept = np.flatnonzero(array.any(axis=(1, 2)))
     there = np.array([image.ImagePositionPatient for image in images], float)
     nearest = np.linalg.norm(corners[kept][:, None] - there, axis=-1).argmin(axis=1)
-    return array[kept], [images[k] for k in nearest]
+    return np.ascontiguousarray(array[kept]), [images[k] for k in nearest]
+
+
+def _references(images: list[Dataset]) -> list[Dataset]:
+    items = [Dataset() for _ in images]
+    for item, image in zip(items, images, strict=True):
+        item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = image.SOPClassUID, image.SOPInstanceUID
+    return items
 
 
 def _numbered(array: np.ndarray, label: int | None) -> tuple[np.ndarray, list[int]]:
@@ -143,7 +152,7 @@ def _numbered(array: np.ndarray, label: int | None) -> tuple[np.ndarray, list[in
     return table[array], labels
 
 
-def _segment(number: int, value: int, uid: str, described: tuple[Any, ...], algorithm: tuple[str, str]) -> Any:
+def _segment(number: int, value: int, uid: str, described: tuple[Any, ...], maker: Any) -> Any:
     """What a segment says of itself (PS3.3 C.8.20.4)."""
     names, kind, category, site, tracking = (
         option.get(value) if isinstance(option, Mapping) else option for option in described
@@ -155,27 +164,25 @@ def _segment(number: int, value: int, uid: str, described: tuple[Any, ...], algo
     site = "lung" if site is None and what == codes.SCT.Nodule else site
     region, region_side = sided(site, "site", *SITES) if site is not None else (None, None)
     sort = f"{what.meaning} candidate {value}" if category == LESION else what.meaning
-    names = names or (f"{side.meaning} {sort}" if side else sort)
+    name = names or (f"{side.meaning} {sort}" if side else sort)
+    tracking_id, tracking_uid = tracking or (name, uid)
     segment = hd.seg.SegmentDescription(
         segment_number=number,
-        segment_label=names,
+        segment_label=name,
         segmented_property_category=category,
         segmented_property_type=what,
         algorithm_type=hd.seg.SegmentAlgorithmTypeValues.AUTOMATIC,
-        algorithm_identification=hd.AlgorithmIdentificationSequence(
-            algorithm[0], codes.DCM.ArtificialIntelligence, algorithm[1], MANUFACTURER
-        ),
-        tracking_id=tracking[0] if tracking else names,
-        tracking_uid=tracking[1] if tracking else uid,
+        algorithm_identification=maker,
+        tracking_id=tracking_id,
+        tracking_uid=tracking_uid,
         anatomic_regions=[region] if region else None,
         display_color=hd.color.CIELabColor.from_string(COLOURS[(number - 1) % len(COLOURS)]),
     )
     if side:
-        modifier = [hd.sr.CodedConcept.from_code(side)]
-        segment.SegmentedPropertyTypeCodeSequence[0].SegmentedPropertyTypeModifierCodeSequence = modifier
+        kinds = segment.SegmentedPropertyTypeCodeSequence
+        kinds[0].SegmentedPropertyTypeModifierCodeSequence = [hd.sr.CodedConcept.from_code(side)]
     if region_side:
-        modifier = [hd.sr.CodedConcept.from_code(region_side)]
-        segment.AnatomicRegionSequence[0].AnatomicRegionModifierSequence = modifier
+        segment.AnatomicRegionSequence[0].AnatomicRegionModifierSequence = [hd.sr.CodedConcept.from_code(region_side)]
     return segment
 
 
@@ -208,8 +215,9 @@ def read_segmentation(segmentation: Dataset, *, like: hd.Volume | None = None) -
         mask = seg.get_volume(combine_segments=True, dtype=dtype)
     except (AttributeError, RuntimeError, ValueError) as error:
         raise ResultError(f"This SEG cannot be read as a volume: {error}") from error
-    if like is None:
-        return mask
+    if like is None:  # in the order of `read_series`: slices ascend along the normal of rows and columns
+        down, column, row = mask.unit_vectors()
+        return mask if np.cross(row, column) @ down > 0 else mask.flip_spatial(0)
     if like.frame_of_reference_uid not in (None, mask.frame_of_reference_uid):
         raise ResultError("The SEG and the images lie in different frames of reference: it belongs to another scan.")
     try:

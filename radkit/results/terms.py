@@ -14,12 +14,8 @@ KINDS = 7151  # CID 7151, Segmentation Property Types: nodule, mass, cyst, liver
 SITES = (4031, 4, 7151)  # Common Anatomic Regions, Anatomic Regions, and organs that are segmented
 TITLES = 7010  # Key Object Selection Document Title
 # What makes a kind of segment a lesion, a device or a tissue (else an anatomical structure): CID 7150 by CID.
-CATEGORIES = {
-    7159: codes.SCT.MorphologicallyAbnormalStructure,
-    7157: codes.SCT.PhysicalObject,
-    7158: codes.SCT.PhysicalObject,
-    7166: codes.SCT.Tissue,
-}
+_THING = codes.SCT.PhysicalObject
+CATEGORIES = {7159: codes.SCT.MorphologicallyAbnormalStructure, 7157: _THING, 7158: _THING, 7166: codes.SCT.Tissue}
 SIDES = {"left": codes.SCT.Left, "right": codes.SCT.Right}
 SHORT = {
     "upper lobe": "upper lobe of lung",
