@@ -269,7 +269,7 @@ class Worker:
     """One process, watched from outside."""
 
     def __init__(self, folder: Path, seed: int, numbers: range):
-        folder.mkdir()
+        folder.mkdir(parents=True)
         self.folder, self.numbers, self.heard = folder, numbers, time.monotonic()
         self.last: dict[str, Any] = {}
         self.lines = 0
