@@ -1,0 +1,222 @@
+"""Build the OCI image of a MAP folder: with docker, podman, or buildah, which needs no daemon.
+
+Two images: the packages that the requirements name, kept under a name of their own, since they change seldom and take
+minutes; and on top of them the MAP, which takes seconds. The settings of this machine's pip reach the build as
+secrets and mounts: none of them is left in the image.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import json
+import re
+import shlex
+import shutil
+import sys
+import tempfile
+import time
+import uuid
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from .._assets.sources import cache_folder
+from ..errors import DeployError
+from .box import Image, ask, guarded
+from .runner import run_child, tail
+
+TOOLS = {"docker": "docker info", "podman": "podman info", "buildah": "buildah info"}
+# Where pip looks and how it gets there; its other settings are for this machine alone.
+PIP = ("index-url", "extra-index-url", "find-links", "no-index", "trusted-host", "proxy", "cert", "timeout")
+# Debian's smallest system with pip, from the mirror that this machine uses, in a mount space that vanishes with it.
+DEBIAN = """set -e
+unshare --mount debootstrap --variant=minbase --include=python3,python3-pip {codename} {room}/root {mirror}
+cd {room}/root
+rm -rf etc/apt/sources.list* var/cache/apt/* var/lib/apt/lists/* var/log/* usr/share/man
+rm -f usr/lib/python3*/EXTERNALLY-MANAGED
+for site in usr/local/lib/python3*/dist-packages; do ln -s /usr/lib/python3/dist-packages/pip $site/pip; done
+tar -cf {room}/base.tar --exclude=./dev/* .
+mv {room}/base.tar {tar}
+"""
+
+
+def build_image(
+    map_folder: str | Path,
+    *,
+    tool: str | None = None,
+    tag: str | None = None,
+    base: str | None = None,
+    progress: bool = True,
+) -> Image:
+    """Build the image of a MAP folder from its Dockerfile and its requirements.
+
+    Parameters
+    ----------
+    map_folder : path
+        From `build_map`. The log of the build goes beside it, with ``.image.log`` after its name.
+    tool : {"docker", "podman", "buildah"}, optional
+        The first of them that works here.
+    tag : str, optional
+        Name of the image; "localhost/", the folder's name and the version in its manifest.
+    base : str, optional
+        Image with Python and pip to build upon. That of the Dockerfile; where no registry can be reached, one made of
+        packages of this machine's Debian, for which it takes root and debootstrap. It is kept in radkit's cache.
+    progress : bool
+        Say what the build is doing, once it takes more than two seconds.
+
+    Returns
+    -------
+    Image
+
+    Raises
+    ------
+    DeployError
+        If this is no MAP folder, no tool works, there is no base, or the build fails. The image appears whole or not
+        at all, also if the build is interrupted or killed.
+    """
+    root, start = Path(map_folder).absolute(), time.monotonic()
+    try:
+        manifest = json.loads((root / "etc" / "holoscan" / "app.json").read_text(encoding="utf-8"))
+        dockerfile = (root / "Dockerfile").read_text(encoding="utf-8")
+        lower, split, upper = dockerfile.partition("FROM packages\n")
+    except (OSError, ValueError) as error:
+        raise DeployError(f"{root} is no MAP folder: {error}. Make one with build_map.") from error
+    slug = re.sub(r"[^a-z0-9]+", "-", root.name.lower()).strip("-") or "map"
+    tag = tag or f"localhost/{slug}:{manifest['version']}"
+    with tempfile.TemporaryDirectory(prefix="radkit-image-", ignore_cleanup_errors=True) as room:
+        build = _Builder(_tool(tool), Path(room), root.with_name(f"{root.name}.image.log"), progress)
+        build.log.write_bytes(b"")
+        base = build.base(base, re.findall(r"^ARG BASE=(\S+)", lower)[0])
+        if split:
+            base = build.packages(base, lower, root / "requirements.txt")
+        build.make(f"FROM {build.name}\n{upper}" if split else dockerfile, root, base, tag)
+        size = ask(build.tool, "images", "--format", "{{.Size}}", tag) or ""
+    return Image(tag, build.tool, size, round(time.monotonic() - start, 1))
+
+
+def _tool(wanted: str | None) -> str:
+    """The tool that is asked for, or the first that works."""
+    for tool, trial in TOOLS.items():
+        if wanted in (None, tool) and ask(*trial.split()) is not None:
+            return tool
+    raise DeployError(
+        f"{wanted or 'None of docker, podman and buildah'} is not there or does not work: no image can be built. "
+        "On Debian, as root: apt-get install buildah podman runc debootstrap"
+    )
+
+
+@dataclass(frozen=True)
+class _Builder:
+    """One build: every step is killed with all its children, and its containers removed, when we end."""
+
+    tool: str
+    room: Path
+    log: Path
+    progress: bool
+    name: str = field(default_factory=lambda: f"localhost/radkit-build-{uuid.uuid4().hex[:12]}")
+
+    def do(self, *command: str) -> None:
+        """One step. The working containers are known by the name of what they were made from, which is ours alone."""
+        listing = {"buildah": "buildah containers -q", "podman": "podman ps -aq --external"}.get(self.tool, "true")
+        own = Path(self.name).name
+        clean = f"{listing} --filter name={own} | xargs -r {self.tool} rm; {self.tool} rmi {self.name}"
+        words = guarded(list(command), clean=f"({clean}) >/dev/null 2>&1", room=self.room)
+        if status := run_child(words, self.log, progress=self.progress, guarded=True, saying=_last_line):
+            full = "The disk is full. " * ("no space left" in self.log.read_text(errors="replace").lower())
+            raise DeployError(f"{full}The image could not be built (exit status {status}). {tail(self.log)}")
+
+    def make(self, dockerfile: str, context: Path, base: str, tag: str, *options: str) -> None:
+        """Build one image upon another."""
+        file = self.room / "Dockerfile"
+        file.write_text(
+            re.sub(r"^ARG BASE=\S+", f"ARG BASE={self.name}", dockerfile, flags=re.MULTILINE), encoding="utf-8"
+        )
+        if self.tool != "docker":
+            options = ("--isolation=chroot", "--network=host", "--format=oci", "--layers=false", *options)
+        if ask(self.tool, "tag", base, self.name) is None:
+            raise DeployError(f"{self.tool} lost the image {base} while it was built upon.")
+        self.do(self.tool, "build", f"--file={file}", f"--tag={tag}", *options, str(context))
+
+    def has(self, image: str) -> bool:
+        """Tell whether the image is in the tool's store."""
+        return bool(ask(self.tool, "images", "-q", image))
+
+    def packages(self, base: str, dockerfile: str, requirements: Path) -> str:
+        """The image of the packages: from the store if it was made of the same base, steps and requirements before."""
+        base_id = ask(self.tool, "images", "-q", "--no-trunc", base) or base
+        known = "\n".join([base_id, dockerfile, requirements.read_text(encoding="utf-8")])
+        image = f"localhost/radkit-packages:{hashlib.sha256(known.encode()).hexdigest()[:16]}"
+        if not self.has(image):
+            context = self.room / "context"
+            context.mkdir()
+            shutil.copyfile(requirements, context / requirements.name)
+            self.make(dockerfile, context, base, image, *_pip_settings(self.room, self.tool != "docker"))
+        return image
+
+    def base(self, wanted: str | None, default: str) -> str:
+        """The base that is asked for or that can be pulled, or Debian's."""
+        image = wanted or default
+        if self.has(image) or ask(self.tool, "pull", image, timeout=300) is not None:
+            return image
+        if wanted:
+            raise DeployError(f"The base {wanted} is not in {self.tool}'s store and cannot be pulled.")
+        codename, mirror = _debian()
+        image, tar = f"localhost/radkit-base:{codename}", cache_folder() / "images" / f"{codename}.tar"
+        if self.has(image):
+            return image
+        if not tar.is_file():
+            tar.parent.mkdir(parents=True, exist_ok=True)
+            script = DEBIAN.format(codename=codename, room=self.room, mirror=mirror, tar=shlex.quote(str(tar)))
+            self.do("sh", "-c", script)
+        words = f"{self.tool} import {shlex.quote(str(tar))} {image}"
+        if self.tool == "buildah":
+            own = Path(self.name).name
+            words = f"set -e; buildah from --name {own} scratch; buildah add {own} {shlex.quote(str(tar))} /"
+            words += f"; buildah commit {own} {image}"
+        self.do("sh", "-c", words)
+        return image
+
+
+def _last_line(log: Path) -> str:
+    """What the build says, in the width of a line."""
+    with log.open("rb") as stream:
+        stream.seek(max(log.stat().st_size - 500, 0))
+        lines = stream.read().decode("utf-8", "replace").split("\n")
+    return "The image: " + "".join(line.strip()[:60] for line in lines[-2:-1])
+
+
+def _debian() -> tuple[str, str]:
+    """The release of this machine's Debian and its mirror."""
+    codename = ask("sh", "-c", ". /etc/os-release && echo $VERSION_CODENAME") or ""
+    said = ask("apt-get", "indextargets", "--format", "$(CODENAME) $(COMPONENT) $(REPO_URI)", "Created-By: Packages")
+    mirrors = re.findall(rf"^{codename} main (\S+)$", said or "", re.MULTILINE)
+    if not (mirrors and shutil.which("debootstrap", path="/usr/sbin:/usr/bin") and ask("id", "-u") == "0"):
+        raise DeployError(
+            "There is no base for the image: no registry can be reached, and making one takes Debian, root and "
+            "debootstrap. Name a base that this machine has: base=..."
+        )
+    return codename, mirrors[0]
+
+
+def _pip_settings(room: Path, mounts: bool) -> list[str]:
+    """Options that lend the settings of this machine's pip to the build, with the folders and files that they name."""
+    said = ask(sys.executable, "-m", "pip", "config", "list") or ""
+    pairs = re.findall(r"^\S*?([a-z][a-z-]*)=(['\"].*)$", said, re.MULTILINE)  # the environment's come last, and win
+    settings = {name: ast.literal_eval(value) for name, value in pairs if name in PIP}
+    options = [f"--secret=id=pip,src={room / 'pip.conf'}"]
+    if certificates := settings.pop("cert", ""):
+        options.append(f"--secret=id=ca,src={certificates}")
+        settings["cert"] = "/run/secrets/ca"
+    for name, value in settings.items():
+        words = value.split()
+        for i, word in enumerate(words):
+            here = Path(word.removeprefix("file://"))
+            if mounts and name in ("index-url", "extra-index-url", "find-links") and here.is_dir():
+                top = here.parent if word.startswith("file://") else here  # an index's files lie beside its pages
+                there = f"/run/pip/{hashlib.sha256(bytes(top)).hexdigest()[:8]}"
+                options.append(f"--volume={top}:{there}:ro")
+                words[i] = word.replace(str(top), there)
+        settings[name] = " ".join(words)
+    lines = "\n".join(f"{name} = {value}" for name, value in settings.items())
+    (room / "pip.conf").write_text(f"[global]\n{lines}\n", encoding="utf-8")
+    return options
