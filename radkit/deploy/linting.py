@@ -144,7 +144,8 @@ def _judge(described: dict[str, Any]) -> Iterator[tuple[str, ...]]:
             node = node[step]
             clause = node.get("clause", clause) if isinstance(node, dict) else clause
         top, *below = [str(key) for key in error.absolute_path] or [""]
-        came = "" if top == "files" else f"is {clean(json.dumps(error.instance), 60)}: "
+        said = error.instance.partition("=")[0] if "secret" in rule else error.instance
+        came = "" if top == "files" or [top, *below] == ["image"] else f"is {clean(json.dumps(said), 60)}: "
         if error.validator == "required":
             name = next(name for name in error.validator_value if repr(name) in error.message)
             top, *below = [*map(str, error.absolute_path), name]
@@ -173,7 +174,7 @@ def _compare(described: dict[str, Any]) -> Iterator[tuple[str, ...]]:
                 "Table of Environment Variables",
                 f"{value} is not there",
             )
-    if isinstance(listed := pkg.get("models", []), list):
+    if pkg and isinstance(listed := pkg.get("models", []), list):
         root = "/" + str(pkg.get("modelRoot", MODELS)).strip("/")
         paths = [str(model.get("path", model.get("name"))) for model in listed if isinstance(model, dict)]
         named = {posixpath.join(root, path).strip("/") for path in paths}
