@@ -41,6 +41,8 @@ class Archive(ABC):
         Where the archive takes DICOM associations, and the AE title that it goes by.
     dicomweb : dicomweb_client.DICOMwebClient or None
         The real client, ready to use.
+    certificate : Path or None
+        What other programs must believe in, to call an archive that was started here with TLS.
     """
 
     kind: str
@@ -50,6 +52,7 @@ class Archive(ABC):
     ae_title: str
     dicom_port: int | None
     dicomweb: Any = None
+    certificate: Path | None = None
     server: Server | None = None
     _again: Callable[[], Server] | None = None
 
@@ -297,18 +300,17 @@ class Archive(ABC):
             time.sleep(0.2)
 
     def restart(self) -> None:
-        """Start an archive that was started here again, at the same ports and over the same folder: after a crash, say.
+        """Start an archive that keeps a ``folder`` again, at the same ports: after a crash, say.
 
-        Without a ``folder`` of its own it begins empty. A transfer that was under way goes on by itself, while it has
-        retries left.
+        A transfer that was under way goes on by itself, while it has retries left.
 
         Raises
         ------
         ArchiveUnavailable
-            If it does not start, or was not started here.
+            If it does not start, was not started here, or was opened without a folder.
         """
-        if not self.server or not self._again:
-            raise ArchiveUnavailable("This archive was not started here: start it again where it runs.")
+        if not (self.server and self.server.home.keep and self._again):
+            raise ArchiveUnavailable("Only an archive that was started here, with a folder that it keeps, can do that.")
         self.server.stop()
         self.server = self._again()
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import socket
 import ssl
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -17,12 +16,12 @@ from pydicom.datadict import dictionary_VR, keyword_dict
 from .._optional import optional
 from ..errors import ArchiveError, ArchiveUnavailable
 from .instances import Instance, Refusal
+from .limits import MOST_ANSWERS, PDU, guard, message_ended
 
 ECHO = "1.2.840.10008.1.1"
 FIND = "1.2.840.10008.5.1.4.1.2.2.1"  # Study Root Query/Retrieve, PS3.4 annex C
 GET = "1.2.840.10008.5.1.4.1.2.2.3"
 PENDING = (0xFF00, 0xFF01)
-PDU = 256 * 1024
 _CONTEXTS = 120  # of the 128 presentation contexts that an association can carry
 
 # What a query answers with unless more is asked for, by level: as QIDO-RS has it (PS3.18, table 10.6.3-1 and on).
@@ -49,11 +48,6 @@ class Peer:
     tls: ssl.SSLContext | None = None  # whose certificates are believed, and ours if we have one
 
 
-def no_delay(event: Any) -> None:
-    """Send small messages at once: else each C-STORE waits about 40 ms for a delayed acknowledgement."""
-    event.assoc.dul.socket.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-
-
 @contextmanager
 def associate(
     peer: Peer, contexts: Iterable[tuple[str, str | None]], *, on_store: Callable[[Any], int] | None = None
@@ -67,7 +61,8 @@ def associate(
     ae.maximum_pdu_size = PDU
     ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = ae.connection_timeout = peer.timeout
     contexts, roles = list(contexts), []
-    handlers: list[tuple[Any, Any]] = [(pynetdicom.evt.EVT_CONN_OPEN, no_delay)]
+    handlers: list[tuple[Any, Any]] = [(pynetdicom.evt.EVT_CONN_OPEN, guard)]
+    handlers.append((pynetdicom.evt.EVT_DIMSE_RECV, message_ended))
     for sop_class, syntax in contexts:
         ae.requested_contexts = [*ae.requested_contexts, pynetdicom.build_context(sop_class, syntax)]
     if on_store:
@@ -168,6 +163,8 @@ def find(peer: Peer, level: str, query: Mapping[str, str]) -> list[Dataset]:
         for status, answer in assoc.send_c_find(request, FIND):
             if status.get("Status") in PENDING:
                 found.append(answer)
+                if len(found) > MOST_ANSWERS:
+                    raise ArchiveError(f"The archive gives more than {MOST_ANSWERS} answers: ask for less at once.")
             elif status.get("Status") != 0:
                 raise ArchiveError(f"The archive did not finish the query (status {status.get('Status')}).")
     return found

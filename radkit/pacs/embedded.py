@@ -19,7 +19,9 @@ from . import dimse
 from .archive import CALLER, Archive, Keep, Level, incomplete
 from .instances import Instance, instances
 from .server import READY_S, Server, launch, make_home
+from .tls import context, own_files
 
+QUOTA = 256 * 2**30  # bytes that it takes in all, from whomever
 _AT_ONCE = 900  # instances named in one C-GET
 
 
@@ -31,18 +33,24 @@ def start(
     dicom_port: int,
     stable_age: int,
     timeout: float,
+    tls: bool = False,
 ) -> EmbeddedArchive:
     """Start the embedded archive; see :func:`radkit.pacs.open_archive`."""
     optional("pynetdicom")  # a missing one is told here, not in the child's log
 
+    files: list[Path] = []  # of the certificate, and of its key
+
     def begin(ports: tuple[int, ...]) -> Server:
         home = make_home(folder, "embedded")
+        files[:] = own_files(home) if tls else ()
         order = {
             "folder": str(home.store),
             "account": home.account,
             "port": ports[0],
             "ae_title": ae_title,
             "callers": list(peers),
+            "quota": QUOTA,
+            "tls": [str(file) for file in files],
         }
         # The server gives up root by itself, once Python has read what another account may not be able to read.
         return Server([sys.executable, "-m", "radkit.pacs.scp", json.dumps(order)], home, os.environ, drop=False)
@@ -52,11 +60,17 @@ def start(
             socket.create_connection(("127.0.0.1", ports[0]), READY_S).close()
         except OSError:
             return False
-        return dimse.echo(dimse.Peer(ae_title, "127.0.0.1", ports[0], CALLER, READY_S))
+        return dimse.echo(peer(ports[0], READY_S))
 
-    server, ports = launch(begin, ready, ports=(dicom_port,), timeout=timeout)
-    archive = EmbeddedArchive(server, ae_title, ports[0], stable_age=stable_age, timeout=timeout)
-    archive._again = lambda: launch(begin, ready, ports=ports, timeout=timeout)[0]
+    def peer(port: int, seconds: float) -> dimse.Peer:
+        return dimse.Peer(ae_title, "127.0.0.1", port, CALLER, seconds, context(files[0] if files else None))
+
+    def up(wanted: tuple[int, ...]) -> tuple[Server, tuple[int, ...]]:
+        return launch(begin, ready, ports=wanted, timeout=timeout)
+
+    server, ports = up((dicom_port,))
+    archive = EmbeddedArchive(server, peer(ports[0], timeout), stable_age=stable_age)
+    archive.certificate, archive._again = (files[0] if files else None), lambda: up(ports)[0]
     return archive
 
 
@@ -65,9 +79,9 @@ class EmbeddedArchive(Archive):
 
     kind = "embedded"
 
-    def __init__(self, server: Server, ae_title: str, port: int, *, stable_age: int, timeout: float):
-        self.server, self.ae_title, self.dicom_port, self.stable_age = server, ae_title, port, stable_age
-        self._peer = dimse.Peer(ae_title, self.host, port, CALLER, timeout)
+    def __init__(self, server: Server, peer: dimse.Peer, *, stable_age: int):
+        self.server, self.stable_age, self._peer = server, stable_age, peer
+        self.ae_title, self.dicom_port = peer.ae_title, peer.port
         self._seen: dict[str, tuple[int, float]] = {}
 
     def close(self) -> None:

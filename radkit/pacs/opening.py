@@ -11,6 +11,7 @@ from typing import Any, Literal
 from ..errors import ArchiveError
 from . import embedded, orthanc
 from .archive import AE_TITLE, CALLER, Archive
+from .tls import Tls
 
 
 def open_archive(
@@ -24,11 +25,13 @@ def open_archive(
     dicom_port: int = 0,
     stable_age: int = 2,
     timeout: float = 30.0,
+    tls: Tls = False,
 ) -> Archive:
     """Start an archive on this machine, or reach a running Orthanc.
 
-    It listens on loopback with a random password, takes DICOM associations from AE titles that it knows, and
-    ends with the process that started it, even if that is killed.
+    It answers this machine alone, with a random password, takes DICOM associations from AE titles that it knows, and
+    ends with the process that started it, even if that is killed. (Orthanc's DICOM port, and before 1.12.10 its HTTP
+    port, cannot be bound to loopback: others can open a connection, and are refused. The embedded archive's are.)
 
     Parameters
     ----------
@@ -52,6 +55,9 @@ def open_archive(
         Seconds without a new instance after which a study is stable.
     timeout
         Seconds that any single answer of the archive may take.
+    tls
+        True: DICOM and HTTP by TLS, with a certificate made for it (``archive.certificate``). For an archive that
+        runs already: the file of the certificates to believe in, or three: those, our own certificate, its key.
 
     Raises
     ------
@@ -69,7 +75,7 @@ def open_archive(
         raise ArchiveError(f"Expected the kind 'auto', 'orthanc' or 'embedded', got {kind!r}.")
     url = url or (os.environ.get("ORTHANC_URL") if folder is None else None)
     if url and kind != "embedded":
-        return orthanc.connect(url, timeout=timeout)
+        return orthanc.connect(url, timeout=timeout, tls=tls)
     known = {CALLER: ("127.0.0.1", 104), AE_TITLE: ("127.0.0.1", 104), **(peers or {})}
     common: dict[str, Any] = {
         "folder": folder,
@@ -78,6 +84,7 @@ def open_archive(
         "dicom_port": dicom_port,
         "stable_age": stable_age,
         "timeout": timeout,
+        "tls": bool(tls),
     }
     if kind != "embedded":
         try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import secrets
 import shutil
@@ -23,7 +22,9 @@ from . import dimse
 from .archive import Archive, Keep, Level
 from .instances import Instance, Refusal
 from .matching import matches
-from .server import READY_S, Server, launch, make_home
+from .server import READY_S, Password, Server, launch, make_home
+from .session import BoundedSession, TooMuch
+from .tls import Tls, context, front, own_files
 
 _THREADS = 4  # more do not make loopback quicker
 _PLUGIN = "libOrthancDicomWeb.so"
@@ -57,15 +58,18 @@ def start(
     dicom_port: int,
     stable_age: int,
     timeout: float,
+    tls: bool = False,
 ) -> OrthancArchive:
     """Start Orthanc as an unprivileged child on loopback; see :func:`radkit.pacs.open_archive`."""
-    password = secrets.token_urlsafe(24)
+    password = Password(secrets.token_urlsafe(24))
     session = _session("radkit", password)
     session.trust_env = False  # loopback never goes through a proxy
     program, plugin = programs
+    files: list[Path] = []  # of the certificate, and of its key
 
     def begin(ports: tuple[int, ...]) -> Server:
         home = make_home(folder, "orthanc")
+        files[:] = own_files(home) if tls else ()
         config = {
             "Name": "radkit",
             "StorageDirectory": str(home.store),
@@ -90,7 +94,13 @@ def start(
             "SaveJobs": False,
             "DicomWeb": {"Enable": True, "Root": "/dicom-web/"},
         }
-        secret = home.secret(json.dumps(config))
+        if files:
+            public, key = map(str, files)
+            config["DicomWeb"] = {"Enable": True, "Root": "/dicom-web/", "Ssl": True}  # in the addresses that it tells
+            config |= {"DicomTlsEnabled": True, "DicomTlsCertificate": public, "DicomTlsPrivateKey": key}
+            # Who calls is told by AE title and address, as without TLS.
+            config |= {"DicomTlsRemoteCertificateRequired": False, "DicomTlsTrustedCertificates": public}
+        secret = home.secret(config)
         # Without TCP_NODELAY, DCMTK waits 40 ms for a delayed acknowledgement at every C-STORE.
         env = {"PATH": os.defpath, "LANG": "C.UTF-8", "TCP_NODELAY": "1"}
         return Server([str(program), str(secret)], home, env, secrets=(secret,))
@@ -98,7 +108,7 @@ def start(
     def ready(ports: tuple[int, ...]) -> bool:
         try:
             return session.get(f"http://127.0.0.1:{ports[0]}/system", timeout=READY_S).ok
-        except requests.RequestException:
+        except OSError:  # a RequestException is one too
             return False
 
     def up(wanted: tuple[int, ...]) -> tuple[Server, tuple[int, ...]]:
@@ -106,13 +116,17 @@ def start(
         server.forget_secrets()
         return server, ports
 
-    server, ports = up((http_port, dicom_port))
-    archive = OrthancArchive(f"http://127.0.0.1:{ports[0]}", session, timeout=timeout, server=server)
-    archive._again = lambda: up(ports)[0]
+    server, ports = up((0 if tls else http_port, dicom_port))
+    url, ends = f"http://127.0.0.1:{ports[0]}", None
+    if tls:
+        shown, ends = front((files[0], files[1]), http_port, ports[0])
+        url, session.verify = f"https://127.0.0.1:{shown}", str(files[0])
+    archive = OrthancArchive(url, session, timeout=timeout, server=server)
+    archive.certificate, archive._again, archive._ends = (files[0] if files else None), lambda: up(ports)[0], ends
     return archive
 
 
-def connect(url: str, *, timeout: float) -> OrthancArchive:
+def connect(url: str, *, timeout: float, tls: Tls = False) -> OrthancArchive:
     """Reach a running Orthanc at ``url``; see :func:`radkit.pacs.open_archive`."""
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
@@ -120,14 +134,21 @@ def connect(url: str, *, timeout: float) -> OrthancArchive:
     user = unquote(parts.username or "") or os.environ.get("ORTHANC_USER", "")
     password = unquote(parts.password or "") or os.environ.get("ORTHANC_PASSWORD", "")
     bare = urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path.rstrip("/"), "", ""))
-    return OrthancArchive(bare, _session(user, password), timeout=timeout)
+    session = _session(user, Password(password))
+    context(tls)  # says what is wrong with the files
+    if tls and tls is not True:
+        session.trust_env = False  # or REQUESTS_CA_BUNDLE would be believed instead
+        session.verify, *own = map(str, tls if isinstance(tls, tuple) else (tls,))
+        session.cert = (own[0], own[1]) if own else None
+    return OrthancArchive(bare, session, timeout=timeout)
 
 
 def _session(user: str, password: str) -> requests.Session:
-    session = requests.Session()
+    session = BoundedSession()
     session.auth = (user, password) if user else None
     session.headers["Accept-Encoding"] = "identity"
-    session.mount("http://", requests.adapters.HTTPAdapter(pool_maxsize=2 * _THREADS))
+    for scheme in ("http://", "https://"):
+        session.mount(scheme, requests.adapters.HTTPAdapter(pool_maxsize=2 * _THREADS))
     return session
 
 
@@ -137,6 +158,7 @@ class OrthancArchive(Archive):
     kind = "orthanc"
     speaks = ("DICOMweb", "DIMSE")
     url: str
+    _ends: Callable[[], object] | None = None
 
     def __init__(self, url: str, session: requests.Session, *, timeout: float, server: Server | None = None):
         self.url, self.session, self.timeout, self.server = url, session, timeout, server
@@ -154,10 +176,16 @@ class OrthancArchive(Archive):
     def close(self) -> None:
         """Stop Orthanc, if it was started here."""
         self.session.close()
+        if self._ends:
+            self._ends()
         if self.server:
             self.server.stop()
 
     def _lost(self, error: Exception) -> str:
+        if isinstance(error, TooMuch):
+            return f"What Orthanc at {self.url} sends is refused: {error}"
+        if isinstance(error, requests.exceptions.SSLError):
+            return f"{self.url} does not show the certificate that is expected (tls=)"
         if isinstance(error, requests.Timeout):
             return f"Orthanc did not answer within {self.timeout:g} s"
         if self.server and not self.server.alive(patience=0.5):

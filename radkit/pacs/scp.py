@@ -8,7 +8,9 @@ is digits and dots (PS3.5, 9.1), or it is refused.
 from __future__ import annotations
 
 import json
+import math
 import os
+import ssl
 import sys
 import tempfile
 import time
@@ -22,6 +24,7 @@ from pydicom.errors import InvalidDicomError
 from .._optional import optional
 from . import dimse
 from .instances import is_uid, parse
+from .limits import PDU, guard, message_ended
 from .matching import matches
 
 _LONGEST = 1024  # bytes of a value that can be asked for
@@ -34,12 +37,13 @@ _REFUSED, _NO_SPACE, _NOT_AS_SAID = 0xC000, 0xA700, 0xA900
 class Store:
     """The instances on disk, and their headers in memory."""
 
-    def __init__(self, folder: Path):
-        self.folder = folder
+    def __init__(self, folder: Path, quota: float = math.inf):
+        self.folder, self.room = folder, quota
         self.headers: dict[str, Dataset] = {}
         for half_written in folder.glob("*.part"):
             half_written.unlink()
         for path in folder.glob("*.dcm"):
+            self.room -= path.stat().st_size
             try:
                 self.headers[path.stem] = _header(dcmread(path, stop_before_pixels=True))
             except (InvalidDicomError, EOFError) as error:
@@ -56,6 +60,8 @@ class Store:
             return _NOT_AS_SAID
         if uid in self.headers:  # an archive does not change what it holds
             return 0x0000 if self.headers[uid].StudyInstanceUID == header.StudyInstanceUID else _NOT_AS_SAID
+        if len(data) > self.room:
+            return _NO_SPACE
         try:
             handle, part = tempfile.mkstemp(dir=self.folder, suffix=".part")
             try:
@@ -71,6 +77,7 @@ class Store:
             print(f"cannot store: {error.strerror}", file=sys.stderr)
             return _NO_SPACE
         self.headers[uid] = header
+        self.room -= len(data)
         return 0x0000
 
     def match(self, query: Dataset) -> list[Dataset]:
@@ -142,19 +149,32 @@ def on_get(event: Any, store: Store) -> Iterator[Any]:
         yield 0xFF00, dcmread(store.path(uid))
 
 
-def serve(folder: str, account: list[int] | None, port: int, ae_title: str, callers: list[str]) -> None:
-    """Serve ``folder`` on loopback until the process is ended."""
+def serve(
+    *,
+    folder: str,
+    account: list[int] | None,
+    port: int,
+    ae_title: str,
+    callers: list[str],
+    quota: int,
+    tls: list[str] | None,
+) -> None:
+    """Serve ``folder`` on loopback until the process is ended, by TLS with the certificate and key of ``tls``."""
     pynetdicom = optional("pynetdicom")
     evt, supervisor = pynetdicom.evt, os.getppid()
     if account:
         os.setgroups([])
         os.setgid(account[1])
         os.setuid(account[0])
-    store = Store(Path(folder))
+    store, secure = Store(Path(folder), quota), None
+    if tls:
+        secure = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        secure.load_cert_chain(*tls)
     ae = pynetdicom.AE(ae_title)
     ae.require_calling_aet = callers
     ae.maximum_associations = 10
-    ae.maximum_pdu_size = dimse.PDU
+    ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = 30  # who says nothing for so long is let go
+    ae.maximum_pdu_size = PDU
     for sop_class in (dimse.ECHO, dimse.FIND, dimse.GET):
         ae.add_supported_context(sop_class)
     for context in pynetdicom.AllStoragePresentationContexts:
@@ -163,13 +183,14 @@ def serve(folder: str, account: list[int] | None, port: int, ae_title: str, call
             context.abstract_syntax, pynetdicom.ALL_TRANSFER_SYNTAXES, scu_role=True, scp_role=True
         )
     handlers = [
-        (evt.EVT_CONN_OPEN, dimse.no_delay),
+        (evt.EVT_CONN_OPEN, guard),
+        (evt.EVT_DIMSE_RECV, message_ended),
         (evt.EVT_C_ECHO, lambda event: 0x0000),
         (evt.EVT_C_STORE, on_store, [store]),
         (evt.EVT_C_FIND, on_find, [store]),
         (evt.EVT_C_GET, on_get, [store]),
     ]
-    ae.start_server(("127.0.0.1", port), block=False, evt_handlers=handlers)
+    ae.start_server(("127.0.0.1", port), block=False, evt_handlers=handlers, ssl_context=secure)
     while os.getppid() == supervisor:
         time.sleep(1)
     os._exit(1)  # our supervisor was killed: associations that still run are cut

@@ -23,6 +23,13 @@ READY_S = 2.0  # what one question "are you there?" may take; it is asked again
 _STOP_S = 20.0
 
 
+class Password(str):
+    """A password that does not show itself: not in a traceback with its variables, not in a configuration's repr."""
+
+    def __repr__(self) -> str:
+        return "'***'"
+
+
 @dataclass(frozen=True)
 class Home:
     """Where a server lives: ``store`` is its own; its log, lock and configuration lie beside it in ``folder``."""
@@ -42,11 +49,12 @@ class Home:
         """What the server said, of its latest start."""
         return self.folder / f"{self.kind}.log"
 
-    def secret(self, text: str) -> Path:
-        """Write ``text`` to a file that only the server's account can read."""
+    def secret(self, content: object = None) -> Path:
+        """Write ``content``, if any, as JSON to a new file that only the server's account can read."""
         handle, name = tempfile.mkstemp(dir=self.folder, prefix=f"{self.kind}-", suffix=".json")
         with os.fdopen(handle, "w") as file:
-            file.write(text)
+            if content:
+                json.dump(content, file)
         if self.account:
             os.chown(name, *self.account)
         return Path(name)
@@ -97,7 +105,7 @@ def make_home(folder: str | Path | None, kind: str) -> Home:
             os.chown(home.store, *account)
         elif account:  # a store that somebody else began, perhaps as an ordinary user: it stays theirs
             home = Home(base, kind, home.keep, (home.store.stat().st_uid, home.store.stat().st_gid))
-        home.secret("").unlink()
+        home.secret().unlink()
     except OSError as error:
         raise ArchiveUnavailable(
             f"The archive needs a folder that it can write to, and {error.filename or folder} is none "
