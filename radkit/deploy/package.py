@@ -61,6 +61,7 @@ REQUIREMENTS = (
     "imagecodecs",
     "jsonschema",
     "monai",
+    "nibabel",
     "numpy",
     "pydicom",
     "pylibjpeg",
