@@ -12,18 +12,20 @@ import sqlite3
 import threading
 import time
 import traceback
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pydicom import Dataset
+from pydicom import DataElement, Dataset
+from pydicom.config import IGNORE
+from pydicom.datadict import dictionary_VR
 from pydicom.misc import is_dicom
 
 from ..dicom.table import Table, clean, counted
 from ..errors import ArchiveError, ArchiveUnavailable, DeployError, RadkitError
 from .archive import Archive
-from .dimse import identifier
 from .instances import instances
 from .matching import matches
 
@@ -73,20 +75,13 @@ class Watcher:
     where
         Which series: for each DICOM keyword a value, a pattern (``*``, ``?``), a list of these or a function of the
         value; or one function of an instance. Without a rule, every series of images.
-    workers
-        How many studies are in flight at once.
+    workers, poll_s
+        How many studies are in flight at once; seconds between two looks at the archive.
     retries, backoff_s
         How often a study that failed is tried again: after so many seconds, then twice as many, and so on. Then it is
         parked, until ``watcher.retry(study)``. One that the application refuses is not tried again.
-    poll_s
-        Seconds between two looks at the archive.
     progress
         Called with each `Study` that changes.
-
-    Raises
-    ------
-    ArchiveError
-        At the start: no answer, a rule that names no DICOM keyword, or another watcher works on this journal.
     """
 
     archive: Archive
@@ -112,7 +107,10 @@ class Watcher:
             raise ArchiveError(f"{self._folder} cannot hold a journal ({error}): name another folder.") from error
 
     def start(self) -> Watcher:
-        """Begin, in threads of this process, with what an earlier watcher left undone."""
+        """Begin, in threads of this process, with what an earlier watcher left undone.
+
+        ArchiveError: no answer, a rule that names no DICOM keyword, or another watcher works on this journal.
+        """
         if self._loop is None:
             self.archive.find("series", SeriesInstanceUID="0", **self._keys)
             self._lock = sqlite3.connect(self._folder / "in-use", timeout=0, check_same_thread=False)
@@ -133,7 +131,7 @@ class Watcher:
         if self._loop is not None:
             self._stopping = True
             self._wake.set()
-            self._loop.join()
+            self._loop.join()  # before the others are counted, which it might add to
             for thread in list(self._flying.values()):
                 thread.join()
             self._lock.close()
@@ -141,13 +139,10 @@ class Watcher:
 
     def serve(self) -> None:
         """Watch until SIGINT or SIGTERM, and end what is in flight; a second one leaves that to the next watcher."""
-        before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-        try:
-            with contextlib.suppress(KeyboardInterrupt), self:
-                while True:
-                    time.sleep(0.5)
-        finally:
-            signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        with contextlib.suppress(KeyboardInterrupt), self:
+            while True:
+                time.sleep(0.5)
 
     @property
     def studies(self) -> list[Study]:
@@ -175,13 +170,12 @@ class Watcher:
         self.stop()
 
     def _table(self) -> Studies:
-        rows: list[list[str] | str] = []
-        for one in self.studies:
+        found, rows = self.studies, list[list[str] | str]()
+        for one in found:
             rows.append([one.uid, one.state, str(one.attempts), f"{one.seconds:.1f}", str(one.results)])
             rows += [one.why] if one.why else []
-        states = [row[1] for row in rows if isinstance(row, list)]
-        tally = [f"{states.count(state)} {state}" for state in dict.fromkeys(states)]
-        return Studies("; ".join([counted(len(states), "study", "studies"), *tally, self._trouble]).strip("; "), rows)
+        tally = [f"{count} {state}" for state, count in Counter(one.state for one in found).items()]
+        return Studies("; ".join([counted(len(found), "study", "studies"), *tally, self._trouble]).strip("; "), rows)
 
     def __repr__(self) -> str:
         return str(self._table())
@@ -242,23 +236,22 @@ class Watcher:
         known = (self._read("uid = ?", uid) or [Study(uid)])[0]
         fresh = Study(uid, due=time.time(), ours=known.ours)
         try:
-            images = _digest(uid for uids in self._images(uid).values() for uid in uids)
-        except ArchiveUnavailable:
+            images = _digest(self._images(uid))
+            if images not in ("", known.images):
+                self._set(fresh, images=images)
+        except (ArchiveUnavailable, OSError, sqlite3.Error):
             raise
         except Exception as error:  # of a rule
             self._set(fresh, state="parked", why=_why(error))
-            return
-        if images and images != known.images:
-            self._set(fresh, images=images)
 
-    def _images(self, study: str) -> dict[str, set[str]]:
-        """Return the series that fit the rule, with their instances that are not our own."""
-        found = {}
+    def _images(self, study: str) -> dict[str, str]:
+        """Return the instances that fit the rule and are not our own, each with its series."""
+        found: dict[str, str] = {}
         for one in self.archive.find("series", **{"Modality": "", **self._keys, "StudyInstanceUID": study}):
             series = str(one.SeriesInstanceUID)
             uids = set(self.archive._locate({"StudyInstanceUID": study, "SeriesInstanceUID": series})) - self._ours
             if uids and self._fits(one, study=study, series=series, instance=min(uids)):
-                found[series] = uids
+                found |= dict.fromkeys(uids, series)
         return found
 
     def _fits(self, header: Dataset, **instance: Any) -> bool:
@@ -300,22 +293,19 @@ class Watcher:
         """Fetch the images, run, and enter the results as ours before any of them is stored."""
         shutil.rmtree(folder, ignore_errors=True)
         (folder / "output").mkdir(parents=True)
-        inputs: set[str] = set()
-        for series in self._images(study.uid):
-            got = self.archive.fetch(study=study.uid, series=series, folder=folder / "input", progress=False)
-            inputs |= {path.stem for path in got}
+        what: dict[str, Any] = {"study": study.uid, "folder": folder / "input", "progress": False}
+        series = set(self._images(study.uid).values())
+        inputs = {path.stem for one in series for path in self.archive.fetch(series=one, **what)}
         if not inputs:
             raise ArchiveError("No image of the study fits the rule any more.")
         self.run(folder / "input", folder / "output")
         shutil.rmtree(folder / "input")
-        files = _results(folder)
-        made = {one.uid for one in instances(files)} - inputs if files else set()
+        made = {one.uid for one in instances(files)} - inputs if (files := _results(folder)) else set()
         for path in files:  # the journal is about to say that they are there
             with path.open("rb+") as file:
                 os.fsync(file.fileno())
-        images = _digest(inputs - self._ours)
+        images, ours = _digest(inputs - self._ours), json.dumps(sorted({*json.loads(study.ours), *made}))
         self._ours |= made
-        ours = json.dumps(sorted({*json.loads(study.ours), *made}))
         return self._set(study, images=images, results=len(made), made=1, ours=ours)
 
     def _failed(self, study: Study, error: BaseException, seconds: float) -> None:
@@ -354,7 +344,8 @@ def _agrees(header: Dataset, keyword: str, wanted: Any) -> bool:
     if callable(wanted):
         return bool(wanted(header.get(keyword)))
     choices = wanted if isinstance(wanted, list | tuple | set) else [wanted]
-    return any(matches(identifier({keyword: str(choice)})[keyword], header) for choice in choices)
+    vr = dictionary_VR(keyword)
+    return any(matches(DataElement(keyword, vr, str(one), validation_mode=IGNORE), header) for one in choices)
 
 
 def _why(error: BaseException) -> str:
