@@ -88,9 +88,8 @@ def read_key_objects(note: Dataset) -> KeyObjects:
         document = ko.KeyObjectSelectionDocument.from_dataset(note)
         root = document.content[0]
         texts = [item.value for item in root.ContentSequence if item.name.value == "113012"]  # Key Object Description
-        uids = [
-            document.resolve_reference(one.referenced_sop_instance_uid) for one in document.content.get_references()
-        ]
+        pointed = document.content.get_references()
+        uids = [document.resolve_reference(one.referenced_sop_instance_uid) for one in pointed]
         return KeyObjects(root.name.meaning, texts[0] if texts else "", [(str(a), str(b), str(c)) for a, b, c in uids])
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ResultError(f"Expected a key object note (KO): {error}") from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -39,10 +40,8 @@ class Finding:
         What names the lesion here and in later studies.
     kind, site : str
         Meaning of the coded finding and of its place.
-    segmentation_uid : str
-        ``SOPInstanceUID`` of the SEG that outlines it.
-    segment_number : int
-        Its segment there.
+    segmentation_uid, segment_number : str, int
+        ``SOPInstanceUID`` of the SEG that outlines it, and its segment there.
     volume_mm3, long_axis_mm, short_axis_mm, mean_diameter_mm : float or None
         The numbers, in mm³ and mm.
     values : dict
@@ -81,7 +80,7 @@ def write_report(
     *,
     kind: str | Code | None = None,
     site: str | Code | Sequence[str | Code] | None = None,
-    qualitative: Quality | Sequence[Quality] = (),
+    qualitative: Quality | Sequence[Quality] = MappingProxyType({}),
     procedure: Code | None = None,
     algorithm: str = "radkit lung nodule",
     version: str = __version__,
@@ -129,8 +128,7 @@ def write_report(
     lesions = [measurements] if isinstance(measurements, Measurement) else list(measurements)
     segments = [one for one in segmentation.get("SegmentSequence", []) if one.SegmentNumber]  # 0 is background
     sites = [site] * len(lesions) if site is None or isinstance(site, (str, Code)) else list(site)
-    said = qualitative or {}
-    qualities = [said] * len(lesions) if isinstance(said, Mapping) else list(said)
+    qualities = [qualitative] * len(lesions) if isinstance(qualitative, Mapping) else list(qualitative)
     if not 0 < len(lesions) <= len(segments) or not len(sites) == len(qualities) == len(lesions):
         raise ResultError(
             f"{len(lesions)} measurements, {len(sites)} sites, {len(segments)} segments: these do not pair up."

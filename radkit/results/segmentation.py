@@ -91,10 +91,7 @@ def write_segmentation(
     grid = (images[0].SeriesInstanceUID, [image.SOPInstanceUID for image in drawn], labels)
     content = (hashlib.sha256(array.data).hexdigest(), *grid, form, algorithm, version, *described, when)
     maker = hd.AlgorithmIdentificationSequence(algorithm, codes.DCM.ArtificialIntelligence, version, MANUFACTURER)
-    segments = [
-        _segment(number, value, derived_uid(*content, value), described, maker)
-        for number, value in enumerate(labels, start=1)
-    ]
+    segments = [_segment(n, value, derived_uid(*content, value), described, maker) for n, value in enumerate(labels, 1)]
     with making("SEG"):
         segmentation = hd.seg.Segmentation(
             source_images=drawn,  # of a lesion a few: highdicom's time grows with the square of their number
@@ -141,8 +138,8 @@ def _references(images: list[Dataset]) -> list[Dataset]:
 def _numbered(array: np.ndarray, label: int | None) -> tuple[np.ndarray, list[int]]:
     """Labels as segment numbers, 1, 2, 3, ... without a gap; and the labels in that order."""
     labels = [int(value) for value in np.unique(array[array != 0])] if label is None else [label] * bool(len(array))
-    if not labels or min(labels) < 1:
-        sought = "whole numbers from 1 up" if label is None else f"label {label}"
+    if not labels or not 0 < min(labels) <= max(labels) < 65536:
+        sought = "whole numbers from 1 to 65535" if label is None else f"label {label}"
         raise ResultError(f"Expected {sought} in the mask, found {labels or 'nothing but background'}.")
     number = np.uint8 if len(labels) < 256 else np.uint16
     if label is not None or labels[-1] == len(labels):
@@ -154,9 +151,7 @@ def _numbered(array: np.ndarray, label: int | None) -> tuple[np.ndarray, list[in
 
 def _segment(number: int, value: int, uid: str, described: tuple[Any, ...], maker: Any) -> Any:
     """What a segment says of itself (PS3.3 C.8.20.4)."""
-    names, kind, category, site, tracking = (
-        option.get(value) if isinstance(option, Mapping) else option for option in described
-    )
+    names, kind, category, site, tracking = (one.get(value) if isinstance(one, Mapping) else one for one in described)
     if kind is None:
         raise ResultError(f"Expected a kind for each label, got none for label {value}.")
     what, side = sided(kind, "kind", KINDS)
