@@ -26,7 +26,10 @@ def map_() -> None:
 @click.option("--overwrite", is_flag=True, help="Replace a MAP that is there already.")
 @click.option("--official", is_flag=True, help="Also make an image of it by the official packager, holoscan-cli.")
 def build(app: Path | None, model: Path | None, out: Path, overwrite: bool, official: bool) -> None:
-    """Write the MAP folder of APP (default: the lung nodule application that comes with radkit)."""
+    """Write a MAP folder.
+
+    APP is the folder of an application (default: the lung nodule application that comes with radkit).
+    """
     from .deploy import build_map
     from .deploy.package import build_official
 
@@ -42,9 +45,9 @@ def build(app: Path | None, model: Path | None, out: Path, overwrite: bool, offi
     "--try-entry", is_flag=True, help="Run the entry script of a folder: does it tell a failure? Trust it first."
 )
 def lint(path: Path, as_json: bool, try_entry: bool) -> None:
-    """Check PATH, a MAP folder or an image (OCI layout, tar), against MAP 1.0 and the known traps.
+    """Check a MAP against MAP 1.0 and the known traps.
 
-    Exit status 1 if there is any error.
+    PATH is a MAP folder, a build context of holoscan-cli, or an image (OCI layout, tar). Exit status 1 on any error.
     """
     from .deploy import lint_map
 
@@ -63,7 +66,7 @@ def lint(path: Path, as_json: bool, try_entry: bool) -> None:
 @click.option("--timeout", default=600.0, show_default=True, help="Seconds until the application is stopped; 0: never.")
 @click.option("--without-sdk", is_flag=True, help="The same steps without MONAI Deploy's SDK.")
 def run(folder: Path, source: Path, output: Path, timeout: float, without_sdk: bool) -> None:
-    """Run the application of the MAP FOLDER on the DICOM files in IN; its results go to the new folder OUT.
+    """Run a MAP on the DICOM files in IN; its results go to the new folder OUT.
 
     Exit status: that of the application (the lung nodule application: 0 done, 1 failed, 2 input refused), 124 if it was
     stopped.
@@ -104,14 +107,14 @@ def _say_series(result: Path) -> None:
 @click.argument("folder", type=FOLDER)
 @click.argument("which", required=False, type=click.Choice(["app", "pkg"]))
 def show(folder: Path, which: str | None) -> None:
-    """Print the manifests of the MAP FOLDER, as its own entry point does."""
+    """Print the manifests of a MAP, by its own entry point."""
     _enter(folder, "show", *([which] if which else []))
 
 
 @map_.command()
 @click.argument("folder", type=FOLDER)
 def env(folder: Path) -> None:
-    """Print the environment that the application of the MAP FOLDER gets."""
+    """Print the environment that the application gets."""
     _enter(folder, "env")
 
 
@@ -119,7 +122,7 @@ def env(folder: Path) -> None:
 @click.argument("folder", type=FOLDER)
 @click.argument("target", metavar="OUT", type=PATH)
 def extract(folder: Path, target: Path) -> None:
-    """Copy application, configuration, models and documents of the MAP FOLDER to OUT."""
+    """Copy application, configuration, models, docs to OUT."""
     target.mkdir(parents=True, exist_ok=True)
     _enter(folder, "extract", HOLOSCAN_EXPORT_PATH=str(target.absolute()))
 

@@ -115,7 +115,8 @@ def _describe(has: Contents) -> dict[str, Any]:
         described["image"] = has.config
     for path, file in has.files.items():
         text = file.data.decode("utf-8", "replace")
-        files[path] = {"public": bool(file.mode & 0o004), "text": text}
+        shown = text[: 2**16] if path.endswith("/tools") else text  # its patterns take time by the square of its length
+        files[path] = {"public": bool(file.mode & 0o004), "text": shown}
         target = posixpath.normpath(posixpath.join("/", posixpath.dirname(path), file.link))
         if file.link and "holoscan/" in path:
             files[path]["link"] = "inside" if INSIDE.match(target) or target[1:] in has.files else file.link
@@ -144,7 +145,7 @@ def _judge(described: dict[str, Any]) -> Iterator[tuple[str, ...]]:
             node = node[step]
             clause = node.get("clause", clause) if isinstance(node, dict) else clause
         top, *below = [str(key) for key in error.absolute_path] or [""]
-        said = error.instance.partition("=")[0] if "secret" in rule else error.instance
+        said = str(error.instance).partition("=")[0] if "secret" in rule else error.instance
         came = "" if top == "files" or [top, *below] == ["image"] else f"is {clean(json.dumps(said), 60)}: "
         if error.validator == "required":
             name = next(name for name in error.validator_value if repr(name) in error.message)
@@ -159,21 +160,12 @@ def _compare(described: dict[str, Any]) -> Iterator[tuple[str, ...]]:
     """What one part of a MAP says of another."""
     app, pkg = (_object(described.get(name)) for name in MANIFESTS)
     labels, name = _object(_object(described.get("image")).get("Labels")), "org.opencontainers.image.version"
-    if app and labels.get(name, app.get("version")) != app.get("version"):
-        yield (
-            "error",
-            f"image#Labels.{name}",
-            "Image Annotations",
-            f"is {labels[name]}: expected the version of app.json",
-        )
+    if app and name in labels and labels[name] != app.get("version"):
+        yield "error", f"image#Labels.{name}", "Image Annotations", f"is {labels[name]}, not the version of app.json"
     for name, value in _object(app.get("environment")).items():
         if name.endswith(("CONFIG_PATH", "MANIFEST_PATH")) and str(value).strip("/") not in described["files"]:
-            yield (
-                "warning",
-                f"{MANIFESTS[0]}#environment.{name}",
-                "Table of Environment Variables",
-                f"{value} is not there",
-            )
+            where = f"{MANIFESTS[0]}#environment.{name}"
+            yield "warning", where, "Table of Environment Variables", f"{value} is not there"
     if pkg and isinstance(listed := pkg.get("models", []), list):
         root = "/" + str(pkg.get("modelRoot", MODELS)).strip("/")
         paths = [str(model.get("path", model.get("name"))) for model in listed if isinstance(model, dict)]
@@ -185,12 +177,8 @@ def _compare(described: dict[str, Any]) -> Iterator[tuple[str, ...]]:
     for part in map(_object, (asked, *_object(asked.get("fragments")).values())):
         for name in part:
             if name.endswith("Limit") and _amount(part[name]) < _amount(part.get(name[:-5])):
-                yield (
-                    "warning",
-                    f"{MANIFESTS[1]}#resources.{name}",
-                    "Package Manifest",
-                    f"is less than {name[:-5]} itself",
-                )
+                where = f"{MANIFESTS[1]}#resources.{name}"
+                yield "warning", where, "Package Manifest", f"is less than {name[:-5]} itself"
 
 
 def _object(value: Any) -> dict[str, Any]:

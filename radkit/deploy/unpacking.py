@@ -18,7 +18,8 @@ from typing import IO, Any, NamedTuple
 
 MIB = 2**20
 MOST_BYTES, MOST_FILES = 64 * 1024 * MIB, 500_000  # of one layer unpacked, and of all layers
-READ = re.compile(r"(etc|opt|var)/(holoscan|monai)/|(root|home|tmp)/|[^/]*$")  # whose text is looked at
+# Whose text is looked at: the MAP's own folders, what lies at the top, in /tmp and in a home, and its keys.
+READ = re.compile(r"(etc|opt|var)/(holoscan|monai)/|((tmp|root|home/[^/]+)/(\.(ssh|aws|docker)/)?)?[^/]*$")
 # holoscan-cli 4.2: where a file of its build context goes in the image.
 CONTEXT = {
     r"map/": "etc/holoscan/",
@@ -44,6 +45,13 @@ class Contents:
     files: dict[str, File] = field(default_factory=dict)
     config: dict[str, Any] | None = None
     wrong: list[tuple[str, str]] = field(default_factory=list)
+    room: int = 256 * MIB  # for what is still to be looked at
+
+    def wants(self, name: str, size: int) -> bool:
+        """Whether the text of a file is to be read: it counts as read then."""
+        wanted = size <= min(MIB, self.room) and READ.match(name) is not None
+        self.room -= size * wanted
+        return wanted
 
 
 def read_contents(path: Path, into: Contents) -> None:
@@ -67,8 +75,8 @@ def _read_folder(root: Path, into: Contents) -> None:
             if stat.S_ISLNK(state.st_mode):
                 into.files[name] = File(state.st_mode, link=os.readlink(file))  # noqa: PTH115 as it is written
             elif stat.S_ISREG(state.st_mode):
-                read = state.st_size <= MIB and READ.match(name)
-                into.files[name] = File(state.st_mode, file.read_bytes() if read else b"")
+                data = file.read_bytes() if into.wants(name, state.st_size) else b""
+                into.files[name] = File(state.st_mode, data)
             elif not stat.S_ISDIR(state.st_mode):
                 into.wrong.append((name, "neither a file nor a folder nor a link"))
     if recipe := into.files.get("Dockerfile"):
@@ -163,7 +171,7 @@ def _read_layer(stream: IO[bytes], into: Contents) -> None:
             elif member.issym():
                 new[name] = File(member.mode, link=member.linkname)
             elif member.isfile():
-                content = layer.extractfile(member) if member.size <= MIB and READ.match(name) else None
+                content = layer.extractfile(member) if into.wants(name, member.size) else None
                 new[name] = File(member.mode, content.read() if content else b"")
             if len(new) + len(into.files) > MOST_FILES:
                 raise ValueError(f"there are more than {MOST_FILES:,} files")
