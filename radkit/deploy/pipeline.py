@@ -6,13 +6,12 @@ be had (macOS, Windows) `run_steps` calls the same functions in the same order.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import shutil
 import signal
 import threading
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -113,12 +112,11 @@ def set_rules(case: Case, rules: Any) -> None:
         "fewest_slices": lambda rule: type(rule) is int and rule > 0,
         "thickest_mm": lambda rule: type(rule) in (int, float) and rule > 0,
     }
-    if not isinstance(rules, dict) or (
-        wrong := [name for name in rules if not fits.get(name, lambda _: False)(rules[name])]
-    ):
+    named = rules.items() if isinstance(rules, dict) else [(f"a {type(rules).__name__}", None)]
+    if wrong := [str(name) for name, rule in named if name not in fits or not fits[name](rule)]:
         raise DeployError(
-            f"rules of app.yaml: {', '.join(map(str, wrong)) if isinstance(rules, dict) else rules!r} cannot be used. "
-            "Expected body_parts, a list of words, fewest_slices, a whole number, and thickest_mm, a number, above 0."
+            f"rules of app.yaml: {', '.join(wrong)} cannot be used. Expected body_parts, a list of words, "
+            "fewest_slices, a whole number, and thickest_mm, a number, above 0."
         )
     case.rules |= rules
 
@@ -200,29 +198,19 @@ def deliver(case: Case, output: Path) -> None:
         case.status, case.reason = "failed", "the application was stopped before its end"
     if case.status != "done":
         case.objects, case.measurements = {}, []
-    with _not_now(signal.SIGTERM):
-        staging.mkdir()
-        try:
-            for name, dataset in case.objects.items():
-                dataset.save_as(staging / name, enforce_file_format=True)
-            (staging / "result.json").write_text(json.dumps(case.result(), indent=2) + "\n", encoding="utf-8")
-            for name in (*case.objects, "result.json"):
-                (staging / name).replace(output / name)
-        finally:
-            shutil.rmtree(staging, ignore_errors=True)
-
-
-@contextlib.contextmanager
-def _not_now(number: signal.Signals) -> Iterator[None]:
-    """Let a signal pass unheard for the second that delivering takes: all the files appear, or none."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(number, signal.SIG_IGN)
+    guarded = threading.current_thread() is threading.main_thread()  # no other may; a SIGTERM then passes unheard
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN) if guarded else None
     try:
-        yield
+        staging.mkdir()
+        for name, dataset in case.objects.items():
+            dataset.save_as(staging / name, enforce_file_format=True)
+        (staging / "result.json").write_text(json.dumps(case.result(), indent=2) + "\n", encoding="utf-8")
+        for name in (*case.objects, "result.json"):
+            (staging / name).replace(output / name)
     finally:
-        signal.signal(number, before or signal.SIG_DFL)
+        shutil.rmtree(staging, ignore_errors=True)
+        if guarded:
+            signal.signal(signal.SIGTERM, before)
 
 
 STEPS: dict[str, Callable[[Case], None]] = {

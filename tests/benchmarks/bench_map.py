@@ -43,6 +43,7 @@ with torch.inference_mode():
     sample["pred"] = inferer(sample["image"][None], network)[0].cpu()
     mask = after(sample)["pred"]
 taken = [time.perf_counter() - wall, time.process_time() - cpu]
+mask = monai.transforms.Orientation("LPS", labels=None)(mask)  # the reader may count the slices the other way
 numpy.save(found, mask[0].numpy().astype(bool).transpose(2, 1, 0))
 print(json.dumps(taken))
 """

@@ -8,8 +8,10 @@ the SDK has no wheels (macOS, Windows) the same steps run without it, and ``resu
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import threading
+import time
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -38,7 +40,11 @@ def with_sdk(case: Case) -> None:
     optional("monai")  # by our own door, which is quicker and quieter than the operators' plain import
     from operators import NoduleApp
 
-    NoduleApp(case).run()
+    future = NoduleApp(case).run_async()
+    while not future.done():
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the SDK takes it for itself, and may well go on
+        time.sleep(0.05)
+    future.result()
 
 
 def main() -> int:

@@ -25,23 +25,23 @@ from radkit.deploy.pipeline import STEPS, Case, attempt, read
 from radkit.model.inference import TO_RAS
 
 
-class Load(DICOMDataLoaderOperator):
-    """The SDK's loader, of the files that the guard has passed."""
-
-    def __init__(self, fragment: Any, *args: Any, case: Case, **kwargs: Any):
-        self.files = [str(image.filename) for image in case.images]
-        super().__init__(fragment, *args, **kwargs)
-
-    def _list_files(self, path: Any, files: list[str]) -> None:
-        files += self.files
-
-
-class ToVolume(DICOMSeriesToVolumeOperator):
-    """The SDK's conversion, with the voxels and the affine of radkit's reader."""
+class _OfCase:
+    """What every operator is given beside its ports."""
 
     def __init__(self, fragment: Any, *args: Any, case: Case, **kwargs: Any):
         self.case = case
-        super().__init__(fragment, *args, **kwargs)
+        super().__init__(fragment, *args, **kwargs)  # type: ignore[call-arg]
+
+
+class Load(_OfCase, DICOMDataLoaderOperator):
+    """The SDK's loader, of the files that the guard has passed."""
+
+    def _list_files(self, path: Any, files: list[str]) -> None:
+        files += [str(image.filename) for image in self.case.images]
+
+
+class ToVolume(_OfCase, DICOMSeriesToVolumeOperator):
+    """The SDK's conversion, with the voxels and the affine of radkit's reader."""
 
     def compute(self, op_input: Any, op_output: Any, context: Any) -> None:
         """Convert, unless the series cannot be read as a volume with lungs: then nothing flows on."""
@@ -59,38 +59,26 @@ class ToVolume(DICOMSeriesToVolumeOperator):
         series.nifti_affine_transform = TO_RAS @ series.dicom_affine_transform
 
 
-class Infer(MonaiBundleInferenceOperator):
+class Infer(_OfCase, MonaiBundleInferenceOperator):
     """The SDK's inference, with a bundle whose weights lie apart and whose configuration is read as data."""
-
-    def __init__(self, fragment: Any, *args: Any, case: Case, **kwargs: Any):
-        self.case, self.bundle = case, case.bundle
-        super().__init__(
-            fragment,
-            *args,
-            app_context=AppContext({"model": str(case.bundle.model.parents[1])}),
-            input_mapping=[IOMapping("image", Image, IOType.IN_MEMORY)],
-            output_mapping=[IOMapping("pred", Image, IOType.IN_MEMORY)],
-            model_name=case.bundle.name,
-            **kwargs,
-        )
 
     def compute(self, op_input: Any, op_output: Any, context: Any) -> None:
         """Look for nodules; an error ends the case, and nothing flows on."""
         attempt(self.case, "finding nodules", lambda _: super(Infer, self).compute(op_input, op_output, context))
 
     def _init_config(self, config_names: Any) -> None:
-        torch, form = optional("torch"), self.bundle.metadata["network_data_format"]
-        before, self._inferer, self._postproc = self.bundle.steps()
+        torch, form = optional("torch"), self.case.bundle.metadata["network_data_format"]
+        before, self._inferer, self._postproc = self.case.bundle.steps()
         self._preproc = filter_compose(before, ["Identity"])  # it stands for LoadImaged, which the SDK leaves out too
         self._inputs, self._outputs = form["inputs"], form["outputs"]
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-class Step(Operator):
+class Step(_OfCase, Operator):
     """One step of radkit's; the first takes the mask that the SDK's inference made."""
 
-    def __init__(self, fragment: Any, *args: Any, saying: str, case: Case, **kwargs: Any):
-        self.saying, self.case = saying, case
+    def __init__(self, fragment: Any, *args: Any, saying: str, **kwargs: Any):
+        self.saying = saying
         super().__init__(fragment, *args, **kwargs)
 
     def setup(self, spec: OperatorSpec) -> None:
@@ -121,7 +109,15 @@ class NoduleApp(Application):
         loader = Load(self, once, name="load", case=case)
         selector = DICOMSeriesSelectorOperator(self, name="select", rules=rules)
         volume = ToVolume(self, name="convert", case=case)
-        last: Operator = Infer(self, name="infer", case=case)
+        last: Operator = Infer(
+            self,
+            name="infer",
+            case=case,
+            app_context=AppContext({"model": str(case.bundle.model.parents[1])}),
+            input_mapping=[IOMapping("image", Image, IOType.IN_MEMORY)],
+            output_mapping=[IOMapping("pred", Image, IOType.IN_MEMORY)],
+            model_name=case.bundle.name,
+        )
         self.add_flow(loader, selector, {("dicom_study_list", "dicom_study_list")})
         self.add_flow(selector, volume, {("study_selected_series_list", "study_selected_series_list")})
         self.add_flow(volume, last, {("image", "image")})
