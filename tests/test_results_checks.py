@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sysconfig
 from io import BytesIO
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -150,6 +153,28 @@ def test_check_follows_a_key_object_note(small_ct):
     local(note.ConceptNameCodeSequence)
     (wrong,) = rk.results.check(note, small_ct.folder)
     assert "has a title, 'Of Interest' (1, 99RADKIT), that is not in DICOM's CID 7010" in wrong
+
+
+def test_check_understands_a_segmentation_of_another_maker(written, small_ct, tmp_path):
+    written[0].save_as(tmp_path / "ours.dcm")
+    there, back = (Path(sysconfig.get_path("scripts"), name) for name in ("segimage2itkimage", "itkimage2segimage"))
+    subprocess.run([there, "--inputDICOM", tmp_path / "ours.dcm", "--outputDirectory", tmp_path], check=True)
+    image, told, theirs = tmp_path / "1.nrrd", tmp_path / "meta.json", tmp_path / "theirs.dcm"
+    command = [back, "--inputImageList", image, "--inputMetadata", told, "--skip", "1", "--outputDICOM", theirs]
+    subprocess.run([*command, "--inputDICOMDirectory", small_ct.folder], check=True)
+    segmentation = dcmread(theirs)
+    assert rk.results.check(segmentation, small_ct.folder) == []
+    shift(segmentation, 0, -3, 0)
+    (wrong,) = rk.results.check(segmentation, small_ct.folder)
+    assert "shifted by 3.0 mm toward the front" in wrong
+
+
+def test_check_says_what_it_does_not_understand(written, small_ct):
+    report = again(written[1])
+    image = next(i for i in items(report) if i.get("ValueType") == "IMAGE")
+    del image.ReferencedSOPSequence[0].ReferencedSOPInstanceUID
+    (wrong,) = rk.results.check(report, small_ct.folder)
+    assert "lacks ReferencedSOPInstanceUID, or has it in a form that is not understood" in wrong
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import cache
+from itertools import chain
 from typing import Any
 
 from pydicom import Dataset
@@ -66,7 +67,14 @@ def check(result: Dataset | Sequence[Dataset], source: Source) -> list[str]:
             found = one.get("Modality", "no modality")
             raise ResultError(f"Expected a segmentation (SEG), a report (SR) or a key object note (KO), got {found}.")
         special = _segmentation(one, images) if one.Modality == "SEG" else _document(one, [*images, *results])
-        wrong |= {f"The {noun} {defect}.": None for defect in (*_shared(one, images), *special)}
+        try:
+            for defect in chain(_shared(one, images), special):
+                wrong[f"The {noun} {defect}."] = None
+        except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+            lacking = getattr(error, "name", None) or "what it must hold"  # never the message: it may quote a value
+            wrong[f"The {noun} lacks {lacking}, or has it in a form that is not understood: the rest is unchecked."] = (
+                None
+            )
     return list(wrong)
 
 
