@@ -310,3 +310,64 @@ def test_a_folder_to_fetch_into_that_cannot_be_written_is_told(copies, tmp_path)
             archive.send(files)
             with pytest.raises(ArchiveError, match="cannot be written"):
                 archive.fetch(study=uid, folder=tmp_path / "file" / "x")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_transfer_goes_on_when_a_full_disk_has_room_again(kind, mount, small_ct):
+    disk = mount("size=512k,mode=755")
+    with opened(kind, folder=disk) as archive:
+        room = threading.Timer(1, subprocess.run, (["mount", "-o", "remount,size=64m", disk],))
+        room.start()
+        archive.send(small_ct.files, retries=8, progress=False)
+        room.join()
+        assert len(archive.find("instance")) == len(small_ct.files)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_only_what_is_missing_is_sent_and_fetched(kind, copies, tmp_path, monkeypatch):  # noqa: F811
+    uid, files = copies(4)
+    with opened(kind) as archive:
+        archive.send(files[:3])
+        sent, store = [], archive._store
+        monkeypatch.setattr(archive, "_store", lambda items, tick: sent.extend(items) or store(items, tick))
+        archive.send(files)
+        assert [one.source for one in sent] == files[3:]
+        first = archive.fetch(study=uid, folder=tmp_path / "back")
+        first[0].write_bytes(first[0].read_bytes()[:-100])  # cut short
+        first[1].unlink()
+        first[2].write_bytes(first[3].read_bytes())  # another instance under this name
+        asked, retrieve = [], archive._retrieve
+        monkeypatch.setattr(archive, "_retrieve", lambda some, keep: asked.extend(some) or retrieve(some, keep))
+        again = archive.fetch(study=uid, folder=tmp_path / "back")
+        assert sorted(asked) == sorted(path.stem for path in first[:3])
+        assert again == first and [dcmread(path).SOPInstanceUID for path in again] == [path.stem for path in again]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_instance_is_refused_in_a_second_study_and_the_rest_arrives(kind, copies):  # noqa: F811
+    uid, files = copies(2)
+    with opened(kind) as archive:
+        archive.send(files[0])
+        elsewhere = [dcmread(file) for file in files]
+        for one in elsewhere:
+            one.StudyInstanceUID = f"{uid[:-4]}.7"
+        with pytest.raises(TransferError, match="1 of 2 instances arrived") as caught:
+            archive.send(elsewhere)
+        assert caught.value.missing == (elsewhere[0].SOPInstanceUID,)
+        assert len(archive.find("instance", SOPInstanceUID=elsewhere[0].SOPInstanceUID)) == 1
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_comes_back_as_another_study_or_cut_short_is_not_kept(kind, copies, tmp_path, monkeypatch):  # noqa: F811
+    uid, files = copies(2)
+    other = dcmread(files[0])
+    other.StudyInstanceUID = f"{uid[:-4]}.7"
+    other.save_as(tmp_path / "other")
+    wrong = [(tmp_path / "other").read_bytes(), files[1].read_bytes()[:-50]]
+    with opened(kind) as archive:
+        archive.send(files)
+        lie = lambda some, keep: [keep(file.stem, data) for file, data in zip(files, wrong, strict=True)] and ""  # noqa: E731
+        monkeypatch.setattr(archive, "_retrieve", lie)
+        with pytest.raises(TransferError, match=r"0 of 2.*(StudyInstanceUID|cut short)"):
+            archive.fetch(study=uid, folder=tmp_path / "back", retries=1)
+        assert not list(tmp_path.glob("back/*"))

@@ -49,8 +49,8 @@ class Archive(ABC):
     speaks: tuple[str, ...] = ("DIMSE",)
     url: str | None = None
     host: str = "127.0.0.1"
-    ae_title: str
-    dicom_port: int | None
+    ae_title: str = ""
+    dicom_port: int | None = None
     dicomweb: Any = None
     certificate: Path | None = None
     server: Server | None = None
@@ -110,7 +110,7 @@ class Archive(ABC):
     def close(self) -> None:
         """Stop the archive that was started here, or let go of one that runs elsewhere. A second time is harmless."""
 
-    def send(self, what: Sendable, *, retries: int = 3, progress: bool = True) -> list[str]:
+    def send(self, what: Sendable, *, retries: int = 4, progress: bool = True) -> list[str]:
         """Store instances in the archive, unchanged, by the quickest way it offers, each exactly once.
 
         The archive is asked what it holds already, and gets the rest; after a failure it is asked again. So a
@@ -122,7 +122,7 @@ class Archive(ABC):
             A dataset, a file, a folder, or a list of these.
         retries
             How often to go on after a failure that may pass (no answer, a lost association, a full disk): after
-            0.5 s, 1 s, 2 s and so on, at most 8 s.
+            0.25 s, 0.5 s, 1 s and so on, at most 8 s.
         progress
             Whether to show a bar when it takes more than half a second.
 
@@ -203,7 +203,7 @@ class Archive(ABC):
         series: str | None = None,
         instance: str | None = None,
         folder: str | Path | None = None,
-        retries: int = 3,
+        retries: int = 4,
         progress: bool = True,
     ) -> list[Any]:
         """Get a study, a series or one instance back.
@@ -330,7 +330,7 @@ class Archive(ABC):
 
 def _pauses(retries: int) -> list[float]:
     """Return the seconds to wait before the first try and before each further one."""
-    return [0.0, *(min(0.5 * 2**n, 8.0) for n in range(retries))]
+    return [0.0, *(min(0.25 * 2**n, 8.0) for n in range(retries))]
 
 
 def _bar(total: int | None, verb: str, progress: bool) -> Any:

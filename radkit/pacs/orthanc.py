@@ -132,9 +132,9 @@ def connect(url: str, *, timeout: float, tls: Tls = False) -> OrthancArchive:
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ArchiveUnavailable("Expected ORTHANC_URL like http://127.0.0.1:8042, with http or https and a host.")
     user = unquote(parts.username or "") or os.environ.get("ORTHANC_USER", "")
-    password = unquote(parts.password or "") or os.environ.get("ORTHANC_PASSWORD", "")
+    password = Password(unquote(parts.password or "") or os.environ.get("ORTHANC_PASSWORD", ""))
     bare = urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path.rstrip("/"), "", ""))
-    session = _session(user, Password(password))
+    session = _session(user, password)
     context(tls)  # says what is wrong with the files
     if tls and tls is not True:
         session.trust_env = False  # or REQUESTS_CA_BUNDLE would be believed instead
@@ -152,6 +152,13 @@ def _session(user: str, password: str) -> requests.Session:
     return session
 
 
+class _Told(dict[str, Any]):
+    """An object that an archive answered; what it lacks, an Orthanc would have told."""
+
+    def __missing__(self, key: str) -> Any:
+        raise ArchiveUnavailable(f"Expected an answer of Orthanc with {key}, got one without.")
+
+
 class OrthancArchive(Archive):
     """Orthanc, started here or running elsewhere. ``session`` is the ``requests.Session`` that may talk to it."""
 
@@ -164,11 +171,11 @@ class OrthancArchive(Archive):
         self.url, self.session, self.timeout, self.server = url, session, timeout, server
         try:
             system = self._rest("GET", "/system")
+            self.ae_title, self.dicom_port = system["DicomAet"], system["DicomPort"]
         except ArchiveUnavailable:
             self.close()
             raise
         self.host = urlsplit(url).hostname or ""
-        self.ae_title, self.dicom_port = system["DicomAet"], system["DicomPort"]
         self.dicomweb = optional("dicomweb_client").DICOMwebClient(f"{url}/dicom-web", session=session, timeout=timeout)
         self.dicomweb.host = urlsplit(url).netloc  # else it loses the port, and bulk data time out
         self.dicomweb.set_http_retry_params(retry=False)  # else a dead Orthanc is asked for half a minute
@@ -205,11 +212,11 @@ class OrthancArchive(Archive):
             )
         return answer
 
-    def _rest(self, method: str, path: str, **options: Any) -> Any:
+    def _rest(self, method: str, path: str, *, expect: type = dict, **options: Any) -> Any:
         answer = self._request(method, path, **options)
         try:
-            if answer.ok:
-                return answer.json()
+            if answer.ok and isinstance(told := answer.json(object_hook=_Told), expect):
+                return told
         except ValueError:
             pass
         raise ArchiveUnavailable(f"Expected Orthanc at {self.url}, got for {path}: {_refusal(answer)}.")
@@ -250,13 +257,18 @@ class OrthancArchive(Archive):
         # Orthanc 1.10 does not decode what a URL has to encode (* ? ^): such a key is asked for, and matched here.
         filters = {key: value for key, value in query.items() if value and quote_plus(value) == value}
         try:
-            answers = search(search_filters=filters, fields=[key for key in query if key not in filters])
+            found = [
+                Dataset.from_json(one)
+                for one in search(search_filters=filters, fields=[key for key in query if key not in filters])
+            ]
         except requests.HTTPError as error:
             raise ArchiveError(f"Orthanc refused the query: {_refusal(error.response)}.") from error
         except requests.RequestException as error:
             raise ArchiveUnavailable(f"{self._lost(error)}.") from error
+        except (ValueError, TypeError, AttributeError) as error:
+            raise ArchiveUnavailable(f"{self.url} answers a query with what is no DICOMweb.") from error
         rest = dimse.identifier({key: value for key, value in query.items() if key not in filters})
-        return [one for one in map(Dataset.from_json, answers) if all(matches(key, one) for key in rest)]
+        return [one for one in found if all(matches(key, one) for key in rest)]
 
     def _locate(self, query: Mapping[str, str]) -> dict[str, Any]:
         return {one["MainDicomTags"]["SOPInstanceUID"]: one["ID"] for one in self._look_up("Instance", query)}
@@ -279,7 +291,9 @@ class OrthancArchive(Archive):
         return reasons[0] if reasons else ""
 
     def _look_up(self, level: str, query: Mapping[str, str]) -> list[dict[str, Any]]:
-        return self._rest("POST", "/tools/find", json={"Level": level, "Query": dict(query), "Expand": True})
+        return self._rest(
+            "POST", "/tools/find", expect=list, json={"Level": level, "Query": dict(query), "Expand": True}
+        )
 
     def _state(self, study: str) -> tuple[int, bool]:
         studies = self._look_up("Study", {"StudyInstanceUID": study})  # more than one where Patient IDs differ
