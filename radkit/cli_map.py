@@ -75,7 +75,7 @@ def run(folder: Path, source: Path, output: Path, timeout: float, without_sdk: b
     from .errors import DeployError
 
     try:
-        done = run_map(folder, source, output, timeout=timeout, sdk=not without_sdk)
+        done = run_map(folder, source, output, timeout=timeout, progress=sys.stdout.isatty(), sdk=not without_sdk)
     except DeployError as error:
         click.secho(f"Error: {error}", fg="red", err=True)
         status = _status(str(error))
@@ -89,10 +89,14 @@ def run(folder: Path, source: Path, output: Path, timeout: float, without_sdk: b
 
 
 def _status(message: str) -> int:
-    """The exit status that the message of a failed run names; 124, as of timeout(1), for one that was stopped."""
+    """The exit status that the message of a failed run names, as a shell tells it; 124 if it was stopped."""
     if "had not ended" in message:
         return 124
-    return 2 if "refused its input" in message else int((re.findall(r"exit status (\d+)", message) or [1])[0])
+    if "refused its input" in message:
+        return 2
+    named = re.search(r"exit status (-?\d+)", message)
+    status = int(named[1]) if named else 1
+    return status if status >= 0 else 128 - status  # killed by a signal
 
 
 def _say_series(result: Path) -> None:

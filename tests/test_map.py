@@ -373,7 +373,7 @@ def test_the_entry_point_of_the_map_answers_by_the_command_line(made, tmp_path, 
     assert "no MAP folder" in radkit("map", "show", tmp_path).output
 
 
-@pytest.mark.parametrize("status", [0, 1, 2, 7])
+@pytest.mark.parametrize("status", [0, 1, 2, 7, 137])
 def test_the_exit_status_of_the_application_is_that_of_the_command(made, tmp_path, status):
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "n").write_text(str(status))
