@@ -80,7 +80,7 @@ def orthanc():
 
 @pytest.mark.slow
 def test_a_burst_comes_back_whole_and_the_results_start_nothing(archive, tmp_path):
-    uids, images = studies(50 if archive.kind == "orthanc" else 3)
+    uids, images = studies(50 if archive.kind == "orthanc" else 2)
     with watched(archive, report, tmp_path, poll_s=0.5) as watcher:
         archive.send(images, progress=False)
         watcher.wait(len(uids), timeout=120)
@@ -177,6 +177,7 @@ def test_a_poisonous_study_is_parked_a_refused_one_left_and_the_others_go_on(ort
     assert {"seen", "running", "failed", "parked", "stored", "refused"} == {one.state for one in told}
 
 
+@pytest.mark.slow
 def test_new_images_run_again_and_reports_of_others_do_not(orthanc, tmp_path):
     (uid, other), images = studies(2)
     seen = []
@@ -208,6 +209,7 @@ def test_one_journal_has_one_watcher_and_a_rule_knows_its_keywords(orthanc, tmp_
     watched(orthanc, report, tmp_path, where={"Modality": "XX"}).start().stop()
 
 
+@pytest.mark.slow
 def test_an_archive_that_is_away_costs_a_study_no_attempt(orthanc, tmp_path):
     (uid,), images = studies(1)
     with opened("orthanc") as results_go:

@@ -144,10 +144,7 @@ class Watcher:
             while True:
                 time.sleep(0.5)
 
-    @property
-    def studies(self) -> list[Study]:
-        """What the journal holds, by when each was last due."""
-        return self._read("1")
+    studies = property(lambda self: self._read("1"), doc="What the journal holds, by when each was last due.")
 
     def wait(self, studies: int, *, timeout: float = 600.0) -> None:
         """Wait until so many ``studies`` are stored, refused or parked; ArchiveError after ``timeout`` seconds."""
@@ -220,8 +217,8 @@ class Watcher:
         if orthanc:
             news = orthanc._rest("GET", f"/changes?since={self._since}&limit=1000")
             paths = {one["Path"] for one in news["Changes"] if one["ChangeType"] == "StableStudy"}
-            answers = [orthanc._request("GET", path) for path in paths]
-            self._pending |= {one.json()["MainDicomTags"]["StudyInstanceUID"] for one in answers if one.ok}
+            answers = [answer for path in paths if (answer := orthanc._request("GET", path)).ok]
+            self._pending |= {one.json()["MainDicomTags"]["StudyInstanceUID"] for one in answers}
             self._since = news["Last"]
         for study in self._pending.difference(list(self._flying)):
             count, stable = self.archive._state(study)
@@ -236,8 +233,7 @@ class Watcher:
         known = (self._read("uid = ?", uid) or [Study(uid)])[0]
         fresh = Study(uid, due=time.time(), ours=known.ours)
         try:
-            images = _digest(self._images(uid))
-            if images not in ("", known.images):
+            if (images := _digest(self._images(uid))) not in ("", known.images):
                 self._set(fresh, images=images)
         except (ArchiveUnavailable, OSError, sqlite3.Error):
             raise
@@ -262,17 +258,15 @@ class Watcher:
             header = self.archive.fetch(**instance, progress=False)[0]
         if callable(self.where):
             return bool(self.where(header))
-        return all(_agrees(header, key, wanted) for key, wanted in (self.where or {}).items())
+        return all(_agrees(header, *pair) for pair in (self.where or {}).items())
 
     def _launch(self) -> None:
-        """Put studies that are due in flight, as many as may be."""
         for study in self._read(f"state NOT IN {ENDED} AND due <= ?", time.time()):
             if study.uid not in self._flying and len(self._flying) < self.workers:
                 self._flying[study.uid] = threading.Thread(target=self._fly, args=(study,), daemon=True)
                 self._flying[study.uid].start()
 
     def _fly(self, study: Study) -> None:
-        """Take one study to its end, or to the next attempt."""
         folder, start = self._folder / study.uid, time.monotonic()
         try:
             study = self._set(study, state="running", attempts=study.attempts + 1)
