@@ -72,9 +72,7 @@ def check(result: Dataset | Sequence[Dataset], source: Source) -> list[str]:
                 wrong[f"The {noun} {defect}."] = None
         except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
             lacking = getattr(error, "name", None) or "what it must hold"  # never the message: it may quote a value
-            wrong[f"The {noun} lacks {lacking}, or has it in a form that is not understood: the rest is unchecked."] = (
-                None
-            )
+            wrong[f"The {noun} lacks {lacking}, or has it in a form not understood: the rest is unchecked."] = None
     return list(wrong)
 
 
@@ -121,11 +119,8 @@ def _frames(segmentation: Dataset, images: list[Dataset]) -> Iterator[str]:
     corners = given("PlanePositionSequence", "ImagePositionPatient")
     spacings = given("PixelMeasuresSequence", "PixelSpacing")
     turns = given("PlaneOrientationSequence", "ImageOrientationPatient")
-    if (
-        not frames
-        or not all([*corners, *spacings, *turns])
-        or any(len(set(map(str, g))) > 1 for g in (spacings, turns))
-    ):
+    kinds = len(set(map(str, spacings))) * len(set(map(str, turns)))  # 0 without a frame
+    if kinds != 1 or not all([*corners, *spacings, *turns]):
         yield "does not give its frames a place, one pixel size and one orientation: it cannot be laid on its images"
         return
     named = [
@@ -155,11 +150,9 @@ def _document(document: Dataset, there: Sequence[Dataset]) -> Iterator[str]:
         if _concept(item) in CODED and item.get("ValueType") == "CODE":
             what, groups = CODED[_concept(item)]
             yield from _outside(what, item.get("ConceptCodeSequence"), *groups)
-    missing = [
-        uid for uid, kind in referred.items() if uid not in objects and (followed or kind != SegmentationStorage)
-    ]
-    if missing:
-        yield f"refers to {len(missing)} objects that are not here"
+    gone = [kind for uid, kind in referred.items() if uid not in objects]
+    if missing := sum(followed or kind != SegmentationStorage for kind in gone):
+        yield f"refers to {missing} objects that are not here"
     studies = [study for keyword in EVIDENCE for study in document.get(keyword, [])]
     series = [series for study in studies for series in study.get("ReferencedSeriesSequence", [])]
     listed = {item.ReferencedSOPInstanceUID for one in series for item in one.get("ReferencedSOPSequence", [])}

@@ -84,9 +84,7 @@ def _moved(images: list[Dataset], corners: np.ndarray, named: Sequence[set[str]]
         other = ": its frames name other images than those they lie on" if nearest.max() <= TOLERANCE_MM else ""
         yield f"it is shifted by {_toward(off.mean(axis=0))}{other}"
     elif np.ptp((corners + meant) @ normal) <= TOLERANCE_MM and np.abs(across).max() <= TOLERANCE_MM:
-        yield (
-            f"it is {_flipped(normal)}: its slices run the other way, and its frames name the images at the other end"
-        )
+        yield f"it is {_flipped(normal)}: its slices run the other way, its frames name the images at the other end"
     elif nearest.max() <= TOLERANCE_MM:
         yield f"{int((far > TOLERANCE_MM).sum())} of its {len(far)} slices do not name the image they lie on"
     else:
