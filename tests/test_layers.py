@@ -16,7 +16,7 @@ FLOORS = [
     {"data", "view", "results"},
     {"model", "pacs"},
     {"deploy", "workflow", "cocreation", "check"},
-    {"cli", "doctor", "lab", "tour"},
+    {"cli", "cli_map", "cli_pacs", "doctor", "lab", "tour"},
 ]
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 
