@@ -48,11 +48,7 @@ DICOMDIR = "1.2.840.10008.1.3.10"  # Media Storage Directory (PS3.3 F.3): a list
 
 @dataclass
 class Case:
-    """One input folder on its way through the application; each step fills in its part.
-
-    ``status`` is "running" until a step ends it: "refused" (the input is not what the application is for), "failed" (an
-    error of the application), "done". ``series`` lists what was in the input, and why it was taken or not.
-    """
+    """One input folder on its way through the application: "running" until a step ends it; `result` tells the rest."""
 
     bundle: Bundle
     rules: dict[str, Any] = field(default_factory=lambda: dict(RULES))
