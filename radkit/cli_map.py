@@ -56,7 +56,17 @@ def lint(path: Path, as_json: bool, try_entry: bool) -> None:
     sys.exit(any(note.level == "error" for note in found))
 
 
-# `radkit map image` belongs here.
+@map_.command()
+@click.argument("folder", type=FOLDER)
+@click.option("--tool", type=click.Choice(["docker", "podman", "buildah"]), help="Default: the first that works.")
+@click.option("--tag", help="Name of the image (default: localhost/FOLDER:VERSION).")
+@click.option("--base", help="Image with Python and pip to build upon (default: the Dockerfile's, or Debian's).")
+def image(folder: Path, tool: str | None, tag: str | None, base: str | None) -> None:
+    """Build the OCI image of the MAP FOLDER; buildah needs no daemon for it."""
+    from .deploy import build_image
+
+    built = build_image(folder, tool=tool, tag=tag, base=base)
+    click.echo(f"built {built.reference} with {built.tool}: {built.size}, {built.seconds:g} s")
 
 
 @map_.command()

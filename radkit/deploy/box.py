@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import shlex
 import shutil
 import subprocess
 import tempfile
@@ -120,9 +121,11 @@ def locked_box(image: Image, source: Path, output: Path, environment: dict[str, 
             *(f"--mount={mount}" for mount in mounts),
             *(f"--env={key}={environment[key]}" for key in environment),
         ]
-        say_end = f"inspect --format '{{{{.State.ExitCode}}}} {{{{.State.Status}}}}' {name} >'{room}/status'"
+        say_end = f"inspect --format '{{{{.State.ExitCode}}}} {{{{.State.Status}}}}' {name}"
         tool = " ".join(engine)
-        clean = f"{tool} {say_end} 2>/dev/null; {tool} rm -f {name} >/dev/null 2>&1"
+        clean = (
+            f"{tool} {say_end} >{shlex.quote(str(room / 'status'))} 2>/dev/null; {tool} rm -f {name} >/dev/null 2>&1"
+        )
         command = [*engine, "run", f"--name={name}", *_lock(engine), *options, image.reference]
         yield Box(guarded(command, clean=clean, room=room), room)
 

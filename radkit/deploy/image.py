@@ -118,8 +118,8 @@ class _Builder:
     def do(self, *command: str) -> None:
         """One step. The working containers are known by the name of what they were made from, which is ours alone."""
         listing = {"buildah": "buildah containers -q", "podman": "podman ps -aq --external"}.get(self.tool, "true")
-        own = Path(self.name).name
-        clean = f"{listing} --filter name={own} | xargs -r {self.tool} rm; {self.tool} rmi {self.name}"
+        own, force = Path(self.name).name, " -f" * (self.tool == "podman")
+        clean = f"{listing} --filter name={own} | xargs -r {self.tool} rm{force}; {self.tool} rmi {self.name}"
         words = guarded(list(command), clean=f"({clean}) >/dev/null 2>&1", room=self.room)
         if status := run_child(words, self.log, progress=self.progress, guarded=True, saying=_last_line):
             full = "The disk is full. " * ("no space left" in self.log.read_text(errors="replace").lower())
