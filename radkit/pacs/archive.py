@@ -83,7 +83,7 @@ class Archive(ABC):
         """Return how many instances the study has, and whether the archive calls it stable."""
 
     @abstractmethod
-    def forward(self, study: str, to: Archive | tuple[str, str, int], *, timeout: float = 60.0) -> int:
+    def forward(self, study: str, to: Archive | tuple[str, str, int] | str, *, timeout: float = 60.0) -> int:
         """Send a study on to another archive, from this one.
 
         Parameters
@@ -91,7 +91,8 @@ class Archive(ABC):
         study
             Its Study Instance UID.
         to
-            Another archive, or the AE title, host and port of any DICOM peer.
+            Another archive, or the AE title, host and port of any DICOM peer; or an AE title alone that this archive
+            knows, to which it then sends by C-MOVE (PS3.4, C.4.2).
         timeout
             Seconds after which it is given up.
 
@@ -262,6 +263,48 @@ class Archive(ABC):
             return self._retrieve(rest, incoming.keep) if rest else ""
         except ArchiveUnavailable as error:
             return str(error).rstrip(".")
+
+    def echo(self) -> bool:
+        """Whether the archive answers: a C-ECHO (PS3.7, 9.1.5), or a query where it is called by HTTP."""
+        try:
+            self._find("study", {"StudyInstanceUID": "1.2.840.10008.1.1"})
+        except ArchiveError:
+            return False
+        return True
+
+    def commit(self, what: Sendable) -> dict[str, Any]:
+        """Ask the archive whether it has taken instances into its keeping: storage commitment (PS3.4, annex J).
+
+        Parameters
+        ----------
+        what
+            What :meth:`send` was given, or the UIDs that it returned.
+
+        Returns
+        -------
+        dict
+            ``"committed"``, a list of SOP Instance UIDs; and ``"failed"``, why the others are not, by UID.
+
+        Raises
+        ------
+        ArchiveError
+            If the archive offers no storage commitment, or reports nothing within its timeout.
+        """
+        given = [what] if isinstance(what, Dataset | str | Path) else list(what)
+        uids = [str(one) for one in given if isinstance(one, str) and is_uid(one)]
+        classes: dict[str, str] = {}
+        if rest := [one for one in given if not (isinstance(one, str) and is_uid(one))]:
+            classes |= {item.uid: item.sop_class for item in instances(rest)}
+        for start in range(0, len(uids), 200):  # a list of UIDs must fit into an address
+            found = self._find("instance", {"SOPInstanceUID": "\\".join(uids[start : start + 200]), "SOPClassUID": ""})
+            classes |= {str(one.SOPInstanceUID): str(one.SOPClassUID) for one in found}
+        told = self._commit(classes) if classes else {"committed": [], "failed": {}}
+        told["failed"] |= {uid: "the archive does not hold it" for uid in uids if uid not in classes}
+        return told
+
+    def _commit(self, classes: Mapping[str, str]) -> dict[str, Any]:
+        """Ask for commitment of instances, given with their SOP classes."""
+        raise ArchiveError("This archive offers no storage commitment: fetch what was sent, and compare.")
 
     def wait_stable(self, study: str, *, instances: int | None = None, timeout: float = 60.0) -> int:
         """Wait until the archive calls a study stable: no instance of it has arrived for a while.

@@ -1,17 +1,19 @@
-"""DICOM associations as a client: C-ECHO, C-STORE, C-FIND and C-GET (PS3.7, clause 9.1) by pynetdicom."""
+"""DICOM associations as a client: C-ECHO, C-STORE, C-FIND, C-GET, C-MOVE, storage commitment (PS3.7) by pynetdicom."""
 
 from __future__ import annotations
 
 import math
 import ssl
+import struct
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from pydicom import Dataset
 from pydicom.datadict import dictionary_VR, keyword_dict
+from pydicom.uid import UID
 
 from .._optional import optional
 from ..errors import ArchiveError, ArchiveUnavailable
@@ -20,9 +22,18 @@ from .limits import MOST_ANSWERS, PDU, guard, message_ended
 
 ECHO = "1.2.840.10008.1.1"
 FIND = "1.2.840.10008.5.1.4.1.2.2.1"  # Study Root Query/Retrieve, PS3.4 annex C
-GET = "1.2.840.10008.5.1.4.1.2.2.3"
+UNCOMPRESSED = ("1.2.840.10008.1.2.1", "1.2.840.10008.1.2")  # explicit and implicit VR, little endian
 PENDING = (0xFF00, 0xFF01)
-_CONTEXTS = 120  # of the 128 presentation contexts that an association can carry
+GET = "1.2.840.10008.5.1.4.1.2.2.3"
+CONTEXTS = 120  # of the 128 presentation contexts that an association can carry
+Syntaxes: TypeAlias = "tuple[str, ...]"  # of one presentation context: the peer picks one
+# Why an association was rejected, by source and reason (PS3.8, table 9-21).
+_REJECTED = {
+    (1, 3): "does not know the AE title {0.caller}: have it entered there",
+    (1, 7): "does not go by the AE title {0.ae_title}",
+    (3, 1): "has too many associations open: try again later",
+    (3, 2): "has too many associations open: try again later",
+}
 
 # What a query answers with unless more is asked for, by level: as QIDO-RS has it (PS3.18, table 10.6.3-1 and on).
 ANSWER = {
@@ -48,40 +59,49 @@ class Peer:
     tls: ssl.SSLContext | None = None  # whose certificates are believed, and ours if we have one
 
 
+def guards() -> list[tuple[Any, Callable[[Any], None]]]:
+    """Return what watches over every association: see :mod:`radkit.pacs.limits`."""
+    evt = optional("pynetdicom").evt
+    return [(evt.EVT_CONN_OPEN, guard), (evt.EVT_DIMSE_RECV, message_ended)]
+
+
+class Unsupported(ArchiveError):
+    """The peer answers, and offers nothing of what it was asked for."""
+
+
 @contextmanager
 def associate(
-    peer: Peer, contexts: Iterable[tuple[str, str | None]], *, on_store: Callable[[Any], int] | None = None
+    peer: Peer,
+    contexts: Iterable[tuple[str, Syntaxes | str | None]],
+    *,
+    handlers: Mapping[Any, Callable[[Any], Any]] | None = None,
+    taking: bool = False,
 ) -> Iterator[Any]:
-    """Open an association with one presentation context for each (SOP class, transfer syntax), and release it.
+    """Open an association with one presentation context for each (SOP class, transfer syntaxes), and release it.
 
-    With ``on_store``, the storage classes among them are those that *we* take, as C-GET wants it.
+    With ``taking``, the storage classes among them are those that *we* take, as C-GET wants it.
     """
     pynetdicom = optional("pynetdicom")
     ae = pynetdicom.AE(peer.caller)
-    ae.maximum_pdu_size = PDU
     ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = ae.connection_timeout = peer.timeout
-    contexts, roles = list(contexts), []
-    handlers: list[tuple[Any, Any]] = [(pynetdicom.evt.EVT_CONN_OPEN, guard)]
-    handlers.append((pynetdicom.evt.EVT_DIMSE_RECV, message_ended))
-    for sop_class, syntax in contexts:
-        ae.requested_contexts = [*ae.requested_contexts, pynetdicom.build_context(sop_class, syntax)]
-    if on_store:
-        ours = dict.fromkeys(sop_class for sop_class, syntax in contexts if syntax)
-        roles = [pynetdicom.build_role(sop_class, scp_role=True) for sop_class in ours]
-        handlers.append((pynetdicom.evt.EVT_C_STORE, on_store))
+    asked = []
+    for sop_class, syntaxes in contexts:
+        offered = [syntaxes] if isinstance(syntaxes, str) else list(syntaxes or UNCOMPRESSED)
+        asked.append(pynetdicom.build_context(sop_class, offered))
+    ours = dict.fromkeys(context.abstract_syntax for context in asked[1:]) if taking else ()
     assoc = ae.associate(
         peer.host,
         peer.port,
+        asked,
         ae_title=peer.ae_title,
-        ext_neg=roles,
-        evt_handlers=handlers,
+        ext_neg=[pynetdicom.build_role(sop_class, scp_role=True) for sop_class in ours],
+        evt_handlers=[*guards(), *(handlers or {}).items()],
         max_pdu=PDU,
         tls_args=(peer.tls, peer.host) if peer.tls else None,
     )
-    if not assoc.is_established:
-        refused = f"refused the association: does it know the AE title {peer.caller}?"
-        why = refused if assoc.is_rejected else "does not answer: does it run?"
-        raise ArchiveUnavailable(f"{peer.ae_title} at {peer.host}:{peer.port} {why}")
+    if not assoc.is_established or (taking and asked[0].abstract_syntax not in _accepted(assoc)):
+        raise _why_not(assoc, peer)
+    assoc.dul.socket.socket.settimeout(peer.timeout)  # a peer may also stop reading
     try:
         yield assoc
         if assoc.is_established:
@@ -91,44 +111,104 @@ def associate(
             assoc.abort()
 
 
+def _accepted(assoc: Any) -> dict[str, dict[str, int]]:
+    """Return the presentation contexts of an association: SOP class, then transfer syntax, then context ID."""
+    found: dict[str, dict[str, int]] = {}
+    for context in assoc.accepted_contexts:
+        found.setdefault(context.abstract_syntax, {})[context.transfer_syntax[0]] = context.context_id
+    return found
+
+
+def _why_not(assoc: Any, peer: Peer) -> ArchiveError:
+    """Say why there is no association, and take care that there is none."""
+    answer = assoc.acceptor.primitive
+    if assoc.is_established:
+        assoc.release()
+    if assoc.is_rejected:
+        known = _REJECTED.get((answer.result_source, answer.diagnostic), "rejected it: does it know {0.caller}?")
+        reason = "refused the association: it " + known.format(peer)
+    elif assoc.rejected_contexts:
+        asked = UID(assoc.rejected_contexts[0].abstract_syntax).name
+        return Unsupported(f"{peer.ae_title} at {peer.host}:{peer.port} does not offer {asked}")
+    else:
+        reason = "broke the association off" if answer else "does not answer: does it run?"
+    return ArchiveUnavailable(f"{peer.ae_title} at {peer.host}:{peer.port} {reason}")
+
+
 def echo(peer: Peer) -> bool:
     """Whether the peer answers a C-ECHO."""
     try:
         with associate(peer, [(ECHO, None)]) as assoc:
             return assoc.send_c_echo().get("Status") == 0
-    except ArchiveUnavailable:
+    except ArchiveError:
         return False
 
 
 def store(
     peer: Peer, items: list[Instance], tick: Callable[[], object], *, deadline: float = math.inf
 ) -> dict[str, str]:
-    """Send each instance by C-STORE as it is encoded; return why some did not arrive, by SOP Instance UID."""
+    """Send each instance by C-STORE; return why some did not arrive, by SOP Instance UID.
+
+    An instance goes with the bytes of its file; decompressed, or with explicit for implicit VR and the reverse, only to
+    a peer that does not take it as it is.
+    """
     failed: dict[str, str] = {}
-    for batch in _batches([(item.uid, (item.sop_class, item.syntax)) for item in items]):
+    for batch in batches([(item.uid, (item.sop_class, (item.syntax,))) for item in items], CONTEXTS // 2):
         todo = [item for item in items if item.uid in batch]
+        contexts = dict.fromkeys((*batch.values(), *((sop_class, UNCOMPRESSED) for sop_class, _ in batch.values())))
         try:
-            with associate(peer, dict.fromkeys(batch.values())) as assoc:
+            with associate(peer, contexts) as assoc, _held(assoc):
                 for item in todo:
                     reason = _store_one(assoc, item) if time.monotonic() < deadline else "time was up"
                     if reason:
                         failed[item.uid] = reason
                     else:
                         tick()
-        except ArchiveUnavailable as error:
-            failed |= {item.uid: str(error) for item in todo}
+        except ArchiveError as error:
+            final = Refusal if isinstance(error, Unsupported) else str
+            failed |= {item.uid: final(str(error)) for item in todo}
     return failed
+
+
+@contextmanager
+def _held(assoc: Any) -> Iterator[None]:
+    """Keep pynetdicom's own thread from reading the answers that we wait for.
+
+    Its ``send_c_store`` does so anew for each instance, and now and then comes too late: the answer is lost, and the
+    association with it once the time is up.
+    """
+    assoc._reactor_checkpoint.clear()
+    while not assoc._is_paused:
+        time.sleep(0.0001)
+    try:
+        yield
+    finally:
+        assoc._reactor_checkpoint.set()
 
 
 def _store_one(assoc: Any, item: Instance) -> str:
     if not assoc.is_established:
         return "the association was lost"
+    contexts = _accepted(assoc).get(item.sop_class, {})
+    syntax = item.syntax if item.syntax in contexts else next((one for one in UNCOMPRESSED if one in contexts), "")
+    if not syntax:
+        name, encoding = UID(item.sop_class).name, UID(item.syntax).name
+        return Refusal(f"the peer takes no {name}, neither as {encoding} nor uncompressed")
     try:
-        status = assoc.send_c_store(item.dataset()).get("Status")
-    except (ValueError, AttributeError, RuntimeError) as error:  # refused context; association gone meanwhile
-        return "the association was lost" if not assoc.is_established else Refusal(error)
-    if status is None:
-        return "the peer did not answer"
+        body = _body(item, UID(syntax))
+    except Exception as error:  # a broken data set, or no decoder for it here
+        return Refusal(f"it cannot be encoded as {UID(syntax).name} ({type(error).__name__})")
+    try:
+        _request(assoc, contexts[syntax], item, body)
+        _, answer = assoc.dimse.get_msg(block=True)
+    except (OSError, AttributeError):  # pynetdicom puts None for a socket that is gone
+        answer = None
+    if answer is None:
+        silent = assoc.is_established and not assoc.acse.is_aborted()
+        if silent:
+            assoc.abort()
+        return "the peer did not answer" if silent else "the association was lost"
+    status = answer.Status
     words = {0xA7: "it is out of resources, such as space on its disk", 0x01: "it refused"}
     if not status or status >> 12 == 0xB:  # 0xB000 and on are warnings: stored (PS3.4, B.2.3)
         return ""
@@ -136,11 +216,44 @@ def _store_one(assoc: Any, item: Instance) -> str:
     return reason if status >> 8 == 0xA7 else Refusal(reason)
 
 
-def _batches(pairs: list[tuple[str, tuple[str, str]]]) -> Iterator[dict[str, tuple[str, str]]]:
-    """Split instances so that no batch needs more presentation contexts than an association can carry."""
+def _body(item: Instance, syntax: UID) -> memoryview:
+    """Return an instance's data set alone, encoded as ``syntax``: the file's own bytes where they are that already."""
+    file = item.encoded()
+    if syntax != item.syntax or file[128:136] != b"DICM\2\0\0\0":
+        dataset = item.dataset()
+        if dataset.file_meta.TransferSyntaxUID.is_compressed:
+            dataset.decompress(generate_instance_uid=False)
+        encode = optional("pynetdicom.dsutils").encode
+        return memoryview(encode(dataset, syntax.is_implicit_VR, syntax.is_little_endian, syntax.is_deflated))
+    return memoryview(file)[144 + int.from_bytes(file[140:144], "little") :]  # PS3.10, 7.1
+
+
+def _request(assoc: Any, context: int, item: Instance, body: memoryview) -> None:
+    """Write a C-STORE request (PS3.7, 9.3.1.1) to the wire, its data set undecoded and all its PDUs at once."""
+
+    def element(number: int, value: bytes) -> bytes:
+        return struct.pack("<HHL", 0, number, len(value) + len(value) % 2) + value + b"\0" * (len(value) % 2)
+
+    uids = [(0x0002, item.sop_class.encode()), (0x1000, item.uid.encode())]
+    numbers = [(0x0100, 1), (0x0110, 1), (0x0700, 0), (0x0800, 1)]  # C-STORE, message 1, medium priority, a data set
+    fields = sorted([*uids, *((number, struct.pack("<H", value)) for number, value in numbers)])
+    command = b"".join(element(*field) for field in fields)
+    command = element(0, struct.pack("<L", len(command))) + command
+    room = (assoc.acceptor.maximum_length or PDU) - 6
+    pdus: list[Any] = []
+    for kind, data in ((1, memoryview(command)), (0, body)):
+        for start in range(0, len(data), room):
+            part, last = data[start : start + room], start + room >= len(data)
+            # P-DATA-TF and the header of its one fragment (PS3.8, 9.3.5 and E.2)
+            pdus += [struct.pack(">BxLLBB", 4, len(part) + 6, len(part) + 2, context, kind | last << 1), part]
+    assoc.dul.socket.socket.sendall(b"".join(pdus))
+
+
+def batches(pairs: list[tuple[str, tuple[str, Syntaxes]]], most: int) -> Iterator[dict[str, tuple[str, Syntaxes]]]:
+    """Split instances so that no batch has more than ``most`` presentation contexts."""
     contexts = list(dict.fromkeys(context for _, context in pairs))
-    for start in range(0, len(contexts), _CONTEXTS):
-        some = set(contexts[start : start + _CONTEXTS])
+    for start in range(0, len(contexts), most):
+        some = set(contexts[start : start + most])
         yield {uid: context for uid, context in pairs if context in some}
 
 
@@ -154,49 +267,20 @@ def identifier(keys: Mapping[str, str]) -> Dataset:
     return dataset
 
 
-def find(peer: Peer, level: str, query: Mapping[str, str]) -> list[Dataset]:
-    """Ask by C-FIND, study root."""
+def find(peer: Peer, level: str, *queries: Mapping[str, str]) -> list[Dataset]:
+    """Ask by C-FIND, study root, all ``queries`` over one association."""
     head = {"SpecificCharacterSet": "ISO_IR 192", "QueryRetrieveLevel": _QUERY_LEVEL[level]}
-    request = identifier({**head, **dict.fromkeys(ANSWER[level].split(), ""), **query})
     found = []
     with associate(peer, [(FIND, None)]) as assoc:
-        for status, answer in assoc.send_c_find(request, FIND):
-            if status.get("Status") in PENDING:
-                found.append(answer)
+        for query in queries:
+            request = identifier({**head, **dict.fromkeys(ANSWER[level].split(), ""), **query})
+            for status, answer in assoc.send_c_find(request, FIND):
+                if status.get("Status") is None:
+                    raise ArchiveUnavailable(f"{peer.ae_title} did not finish its answer to the query.")
+                if status.Status in PENDING:
+                    found.append(answer)
+                elif status.Status != 0:
+                    raise ArchiveError(f"{peer.ae_title} did not finish the query (status 0x{status.Status:04X}).")
                 if len(found) > MOST_ANSWERS:
                     raise ArchiveError(f"The archive gives more than {MOST_ANSWERS} answers: ask for less at once.")
-            elif status.get("Status") != 0:
-                raise ArchiveError(f"The archive did not finish the query (status {status.get('Status')}).")
     return found
-
-
-def get(
-    peer: Peer, wanted: dict[str, tuple[str, str]], query: Mapping[str, str], keep: Callable[[str, bytes], None]
-) -> str:
-    """Get instances by C-GET, each in the encoding it is kept in; return why it stopped early, or nothing.
-
-    ``wanted`` has their SOP classes and transfer syntaxes, since an association must name both beforehand; ``query``
-    names them all by one study, series or instance.
-    """
-    trouble: list[str] = []
-
-    def on_store(event: Any) -> int:
-        try:
-            keep(str(event.request.AffectedSOPInstanceUID), event.encoded_dataset())
-        except ArchiveError as error:
-            trouble.append(str(error))
-            return 0xA700
-        return 0x0000
-
-    levels = {"SOPInstanceUID": "IMAGE", "SeriesInstanceUID": "SERIES", "StudyInstanceUID": "STUDY"}
-    request = identifier({"QueryRetrieveLevel": next(levels[key] for key in levels if key in query), **query})
-    for batch in _batches(list(wanted.items())):
-        contexts = [(GET, None), *dict.fromkeys(batch.values())]
-        try:
-            with associate(peer, contexts, on_store=on_store) as assoc:
-                answers = [status.get("Status") for status, _ in assoc.send_c_get(request, GET)]
-        except ArchiveUnavailable as error:
-            return str(error)
-        if not answers or answers[-1] is None:
-            return "the association was lost"
-    return trouble[0] if trouble else ""

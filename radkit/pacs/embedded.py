@@ -6,23 +6,17 @@ import json
 import os
 import socket
 import sys
-import tempfile
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
-
-from pydicom import Dataset
 
 from .._optional import optional
 from . import dimse
-from .archive import CALLER, Archive, Keep, Level, incomplete
-from .instances import Instance, instances
+from .archive import CALLER
+from .remote import DimseArchive
 from .server import READY_S, Server, launch, make_home
 from .tls import context, own_files
 
 QUOTA = 256 * 2**30  # bytes that it takes in all, from whomever
-_AT_ONCE = 900  # instances named in one C-GET
 
 
 def start(
@@ -74,59 +68,16 @@ def start(
     return archive
 
 
-class EmbeddedArchive(Archive):
+class EmbeddedArchive(DimseArchive):
     """An archive that is always there. It speaks DIMSE only (C-ECHO, C-STORE, C-FIND, C-GET): no DICOMweb, no REST."""
 
     kind = "embedded"
 
     def __init__(self, server: Server, peer: dimse.Peer, *, stable_age: int):
-        self.server, self.stable_age, self._peer = server, stable_age, peer
-        self.ae_title, self.dicom_port = peer.ae_title, peer.port
-        self._seen: dict[str, tuple[int, float]] = {}
+        super().__init__(peer, stable_age=stable_age)
+        self.server, self._caller = server, peer.ae_title
 
     def close(self) -> None:
         """Stop the archive."""
         if self.server:
             self.server.stop()
-
-    def _store(self, items: list[Instance], tick: Callable[[], object]) -> dict[str, str]:
-        return dimse.store(self._peer, items, tick)
-
-    def _find(self, level: Level, query: Mapping[str, str]) -> list[Dataset]:
-        return dimse.find(self._peer, level, query)
-
-    def _locate(self, query: Mapping[str, str]) -> dict[str, Any]:
-        return {
-            str(one.SOPInstanceUID): (str(one.SOPClassUID), str(one.AvailableTransferSyntaxUID))
-            for one in self._find("instance", query)
-        }
-
-    def _retrieve(self, located: dict[str, Any], keep: Keep) -> str:
-        uids, reason = list(located), ""
-        while uids and not reason:  # a list of UIDs must fit into 64 KB
-            some, uids = uids[:_AT_ONCE], uids[_AT_ONCE:]
-            query = {"SOPInstanceUID": "\\".join(some)}
-            reason = dimse.get(self._peer, {uid: located[uid] for uid in some}, query, keep)
-        return reason
-
-    def _state(self, study: str) -> tuple[int, bool]:
-        found = self._find("study", {"StudyInstanceUID": study})
-        count = sum(int(one.NumberOfStudyRelatedInstances) for one in found)
-        before, since = self._seen.get(study, (-1, 0.0))
-        if count != before:
-            since = time.monotonic()
-            self._seen[study] = (count, since)
-        return count, bool(count) and time.monotonic() - since >= self.stable_age
-
-    def forward(self, study: str, to: Archive | tuple[str, str, int], *, timeout: float = 60.0) -> int:
-        """Get a study and send it on by C-STORE; see :meth:`Archive.forward`."""
-        if isinstance(to, Archive):
-            to = (to.ae_title, to.host, to.dicom_port or 0)
-        peer = dimse.Peer(to[0], to[1], to[2], self.ae_title, timeout)
-        with tempfile.TemporaryDirectory(prefix="radkit-") as folder:
-            self.fetch(study=study, folder=folder, progress=False)
-            items = instances(folder)
-            failed = dimse.store(peer, items, lambda: None, deadline=time.monotonic() + timeout)
-        if failed:
-            raise incomplete(f"arrived at {peer.ae_title}", len(items), failed)
-        return len(items)

@@ -5,18 +5,20 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from ..errors import ArchiveError
-from . import embedded, orthanc
+from . import embedded, orthanc, remote
 from .archive import AE_TITLE, CALLER, Archive
 from .tls import Tls
 
 
 def open_archive(
-    kind: Literal["auto", "orthanc", "embedded"] = "auto",
+    kind: str = "auto",
     *,
+    caller: str = CALLER,
     folder: str | Path | None = None,
     url: str | None = None,
     ae_title: str = AE_TITLE,
@@ -27,17 +29,22 @@ def open_archive(
     timeout: float = 30.0,
     tls: Tls = False,
 ) -> Archive:
-    """Start an archive on this machine, or reach a running Orthanc.
+    """Start an archive on this machine, or reach one that runs, here or elsewhere.
 
-    It answers this machine alone, with a random password, takes DICOM associations from AE titles that it knows, and
-    ends with the process that started it, even if that is killed. (Orthanc's DICOM port, and before 1.12.10 its HTTP
-    port, cannot be bound to loopback: others can open a connection, and are refused. The embedded archive's are.)
+    One that is started answers this machine alone, with a random password, takes DICOM associations from AE titles that
+    it knows, and ends with the process that started it, even if that is killed. (Orthanc's DICOM port, and before
+    1.12.10 its HTTP port, cannot be bound to loopback: others can open a connection, and are refused. The embedded
+    archive's are.)
 
     Parameters
     ----------
     kind
         ``"orthanc"``; ``"embedded"``, an archive in pure Python that speaks DIMSE only; or ``"auto"``: what the
-        environment variable ``RADKIT_ARCHIVE`` says, else Orthanc where it can be had, else the embedded one.
+        environment variable ``RADKIT_ARCHIVE`` says, else Orthanc where it can be had, else the embedded one. Or the
+        address of one that runs: ``"dicom://AETITLE@host:port"`` of any DICOM peer, or ``"http://host:port/path"`` of
+        Orthanc or of any DICOMweb service.
+    caller
+        The AE title that we call a DICOM peer with.
     folder
         Where the archive keeps what it is sent, for the next time. Without it the archive begins empty, in a new folder
         under ``.radkit/archive``, which is gone when it stops: a notebook run twice finds the same both times, and two
@@ -50,7 +57,8 @@ def open_archive(
     peers
         Who else may talk DICOM to it: by AE title, the host and port where it listens itself. We call as ``RADKIT``.
     http_port, dicom_port
-        Ports to use, where another program must know them; 0 finds free ones.
+        Ports to use, where another program must know them; 0 finds free ones. With a DICOM peer, ``dicom_port`` is
+        where we listen to what it sends by C-MOVE, or reports by storage commitment: it must know us by that port.
     stable_age
         Seconds without a new instance after which a study is stable.
     timeout
@@ -64,15 +72,19 @@ def open_archive(
     ArchiveUnavailable
         If no archive can be started or reached; the message says what to do.
     """
-    for title in (ae_title, *(peers or {})):
+    for title in (ae_title, caller, *(peers or {})):
         if not 0 < len(title.strip()) <= 16 or "\\" in title or not title.isprintable() or not title.isascii():
             raise ArchiveError(
                 f"An AE title has 1 to 16 plain characters and no backslash (PS3.5, 6.2); got {title!r}."
             )
     if kind == "auto":
-        kind = os.environ.get("RADKIT_ARCHIVE", "auto")  # type: ignore[assignment]
+        kind = os.environ.get("RADKIT_ARCHIVE", "auto")
+    if kind.startswith("dicom://"):
+        return remote.call(kind, caller=caller, port=dicom_port, stable_age=stable_age, timeout=timeout, tls=tls)
+    if kind.startswith(("http://", "https://")):
+        return _by_http(kind, stable_age=stable_age, timeout=timeout, tls=tls)
     if kind not in ("auto", "orthanc", "embedded"):
-        raise ArchiveError(f"Expected the kind 'auto', 'orthanc' or 'embedded', got {kind!r}.")
+        raise ArchiveError(f"Expected 'auto', 'orthanc', 'embedded' or an address, got {kind!r}.")
     url = url or (os.environ.get("ORTHANC_URL") if folder is None else None)
     if url and kind != "embedded":
         return orthanc.connect(url, timeout=timeout, tls=tls)
@@ -95,3 +107,13 @@ def open_archive(
                 raise
             warnings.warn(f"{error} Until then an embedded archive serves, which speaks DIMSE only.", stacklevel=2)
     return embedded.start(**common)
+
+
+def _by_http(url: str, *, stable_age: float, timeout: float, tls: Tls) -> Archive:
+    """Reach Orthanc by its own REST interface, which is quicker; anything else by DICOMweb."""
+    try:
+        return orthanc.connect(url, timeout=timeout, tls=tls)
+    except orthanc.NotOrthanc:
+        return orthanc.connect(
+            url, timeout=timeout, tls=tls, kind=partial(remote.DicomwebArchive, stable_age=stable_age)
+        )

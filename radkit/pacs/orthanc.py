@@ -7,7 +7,7 @@ import secrets
 import shutil
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,8 @@ from pydicom import Dataset
 
 from .._optional import optional
 from ..errors import ArchiveError, ArchiveUnavailable, TransferError
-from . import dimse
-from .archive import Archive, Keep, Level
+from . import dimse, receiving
+from .archive import CALLER, Archive, Keep, Level
 from .instances import Instance, Refusal
 from .matching import matches
 from .server import READY_S, Password, Server, launch, make_home
@@ -33,6 +33,10 @@ _PLACES = [f"{root}/{folder}" for folder in ("share/orthanc/plugins", "lib/ortha
 
 class NotInstalled(ArchiveUnavailable):
     """Orthanc or its DICOMweb plug-in is not on this machine."""
+
+
+class NotOrthanc(ArchiveUnavailable):
+    """Something else than Orthanc answers."""
 
 
 def installed() -> tuple[Path, Path]:
@@ -126,7 +130,9 @@ def start(
     return archive
 
 
-def connect(url: str, *, timeout: float, tls: Tls = False) -> OrthancArchive:
+def connect(
+    url: str, *, timeout: float, tls: Tls = False, kind: Callable[..., OrthancArchive] | None = None
+) -> OrthancArchive:
     """Reach a running Orthanc at ``url``; see :func:`radkit.pacs.open_archive`."""
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
@@ -140,7 +146,7 @@ def connect(url: str, *, timeout: float, tls: Tls = False) -> OrthancArchive:
         session.trust_env = False  # or REQUESTS_CA_BUNDLE would be believed instead
         session.verify, *own = map(str, tls if isinstance(tls, tuple) else (tls,))
         session.cert = (own[0], own[1]) if own else None
-    return OrthancArchive(bare, session, timeout=timeout)
+    return (kind or OrthancArchive)(bare, session, timeout=timeout)
 
 
 def _session(user: str, password: str) -> requests.Session:
@@ -159,11 +165,19 @@ class _Told(dict[str, Any]):
         raise ArchiveUnavailable(f"Expected an answer of Orthanc with {key}, got one without.")
 
 
+def client(url: str, session: requests.Session, timeout: float) -> Any:
+    """Return the DICOMweb client of a service."""
+    dicomweb = optional("dicomweb_client").DICOMwebClient(url, session=session, timeout=timeout)
+    dicomweb.host = urlsplit(url).netloc  # else it loses the port, and bulk data time out
+    dicomweb.set_http_retry_params(retry=False)  # else a dead server is asked for half a minute
+    return dicomweb
+
+
 class OrthancArchive(Archive):
     """Orthanc, started here or running elsewhere. ``session`` is the ``requests.Session`` that may talk to it."""
 
     kind = "orthanc"
-    speaks = ("DICOMweb", "DIMSE")
+    speaks: tuple[str, ...] = ("DICOMweb", "DIMSE")
     url: str
     _ends: Callable[[], object] | None = None
 
@@ -176,9 +190,7 @@ class OrthancArchive(Archive):
             self.close()
             raise
         self.host = urlsplit(url).hostname or ""
-        self.dicomweb = optional("dicomweb_client").DICOMwebClient(f"{url}/dicom-web", session=session, timeout=timeout)
-        self.dicomweb.host = urlsplit(url).netloc  # else it loses the port, and bulk data time out
-        self.dicomweb.set_http_retry_params(retry=False)  # else a dead Orthanc is asked for half a minute
+        self.dicomweb = client(f"{url}/dicom-web", session, timeout)
 
     def close(self) -> None:
         """Stop Orthanc, if it was started here."""
@@ -219,11 +231,10 @@ class OrthancArchive(Archive):
                 return told
         except ValueError:
             pass
-        raise ArchiveUnavailable(f"Expected Orthanc at {self.url}, got for {path}: {_refusal(answer)}.")
+        raise NotOrthanc(f"Expected Orthanc at {self.url}, got for {path}: {_refusal(answer)}.")
 
     def _store(self, items: list[Instance], tick: Callable[[], object]) -> dict[str, str]:
-        # Orthanc would take a UID that it holds a second time, if it came with another study.
-        elsewhere = self._locate({"SOPInstanceUID": "\\".join(item.uid for item in items)})
+        elsewhere = self._elsewhere(items)
         refusal = Refusal("the archive holds that SOPInstanceUID in another study")
         failed: dict[str, str] = dict.fromkeys(elsewhere, refusal)
         lost = threading.Event()  # after one request without an answer, the rest would only wait as long each
@@ -233,20 +244,32 @@ class OrthancArchive(Archive):
                 failed[item.uid] = "it was not tried after another had failed"
                 return
             try:
-                answer = self._request("POST", "/instances", data=item.encoded())
+                reason = self._put(item)
             except (ArchiveUnavailable, OSError) as error:
-                failed[item.uid] = str(error).rstrip(".")
+                reason = str(error).rstrip(".")
                 lost.set()
-                return
-            if answer.ok:
-                tick()
+            if reason:
+                failed[item.uid] = reason
             else:
-                reason = _refusal(answer)
-                failed[item.uid] = Refusal(reason) if answer.status_code < 500 else reason
+                tick()
 
         with ThreadPoolExecutor(_THREADS) as pool:
             list(pool.map(post, [item for item in items if item.uid not in elsewhere]))
         return failed
+
+    def _elsewhere(self, items: list[Instance]) -> Collection[str]:
+        """Return which UIDs are held already: Orthanc would take them a second time, if they came in another study."""
+        return self._locate({"SOPInstanceUID": "\\".join(item.uid for item in items)})
+
+    def _put(self, item: Instance) -> str:
+        """Store one instance; return why it was not taken, or nothing."""
+        answer = self._request("POST", "/instances", data=item.encoded())
+        return "" if answer.ok else Refusal(_refusal(answer)) if answer.status_code < 500 else _refusal(answer)
+
+    def _take(self, way: Any) -> bytes | None:
+        """Get the file of one instance, as ``_locate`` found it; nothing where it is gone."""
+        answer = self._request("GET", f"/instances/{way}/file")
+        return answer.content if answer.ok else None
 
     def _find(self, level: Level, query: Mapping[str, str]) -> list[Dataset]:
         search = {
@@ -278,11 +301,10 @@ class OrthancArchive(Archive):
 
         def get(uid: str) -> tuple[str, bytes | None]:
             try:
-                answer = None if reasons else self._request("GET", f"/instances/{located[uid]}/file")
+                return uid, None if reasons else self._take(located[uid])
             except ArchiveUnavailable as error:
                 reasons.append(str(error).rstrip("."))
                 return uid, None
-            return uid, answer.content if answer is not None and answer.ok else None
 
         with ThreadPoolExecutor(_THREADS) as pool:
             for uid, data in pool.map(get, located):
@@ -300,11 +322,13 @@ class OrthancArchive(Archive):
         counts = [self._rest("GET", f"/studies/{one['ID']}/statistics")["CountInstances"] for one in studies]
         return sum(map(int, counts)), bool(studies) and all(one["IsStable"] for one in studies)
 
-    def forward(self, study: str, to: Archive | tuple[str, str, int], *, timeout: float = 60.0) -> int:
+    def forward(self, study: str, to: Archive | tuple[str, str, int] | str, *, timeout: float = 60.0) -> int:
         """Let Orthanc send a study on by C-STORE, and watch its job to the end; see :meth:`Archive.forward`."""
         expected = self._locate({"StudyInstanceUID": study})
         if not expected:
             raise ArchiveError("The archive holds no study with that StudyInstanceUID.")
+        if isinstance(to, str):
+            return receiving.move(self._peer(), study, to, tuple(expected))
         ae_title, host, port = (to.ae_title, to.host, to.dicom_port) if isinstance(to, Archive) else to
         name = f"radkit-{secrets.token_hex(4)}"
         self._request("PUT", f"/modalities/{name}", json={"AET": ae_title, "Host": host, "Port": port})
@@ -324,6 +348,20 @@ class OrthancArchive(Archive):
                 missing=missing,
             )
         return len(expected)
+
+    def _commit(self, classes: Mapping[str, str]) -> dict[str, Any]:
+        name = f"RK{secrets.token_hex(6)}".upper()  # a caller whom Orthanc knows for as long as this takes
+
+        def announce(address: tuple[str, int]) -> None:
+            self._request("PUT", f"/modalities/{name}", json={"AET": name, "Host": address[0], "Port": address[1]})
+
+        try:
+            return receiving.commit(self._peer(name), classes, announce=announce)
+        finally:
+            self._request("DELETE", f"/modalities/{name}")
+
+    def _peer(self, caller: str = CALLER) -> dimse.Peer:
+        return dimse.Peer(self.ae_title, self.host, int(self.dicom_port or 0), caller, self.timeout)
 
     def _watch(self, job: str, count: int, timeout: float) -> str:
         """Wait for the end of a C-STORE job; return what went wrong, or nothing."""
