@@ -16,6 +16,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+if hasattr(signal, "pthread_sigmask"):  # before any thread begins: none of them is to hear what the main thread is told
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+
 from radkit._optional import optional
 from radkit.deploy.package import packed_bundle
 from radkit.deploy.pipeline import EXIT, Case, run_steps
@@ -37,20 +40,31 @@ def end_with_the_starter() -> None:
 
 def with_sdk(case: Case) -> None:
     """Take the steps as operators of the SDK, imported only now that there is something to do for it."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # the SDK takes it for itself, and may well go on
     optional("monai")  # by our own door, which is quicker and quieter than the operators' plain import
     from operators import NoduleApp
 
     future = NoduleApp(case).run_async()
     while not future.done():
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the SDK takes it for itself, and may well go on
+        if signal.SIGTERM in signal.sigpending():
+            os._exit(1)
         time.sleep(0.05)
+    heed_sigterm()
     future.result()
+
+
+def heed_sigterm() -> None:
+    """Let a SIGTERM end the main thread, and so the application."""
+    if hasattr(signal, "pthread_sigmask"):
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
 
 
 def main() -> int:
     """Run the application as the environment says."""
     if os.environ.get("RADKIT_STARTER"):
         threading.Thread(target=end_with_the_starter, daemon=True).start()
+    heed_sigterm()
     here = Path(__file__).resolve().parent
     input_folder, output = (Path(os.environ[f"HOLOSCAN_{end}_PATH"]) for end in ("INPUT", "OUTPUT"))
     bundle = packed_bundle(here / "bundle", Path(os.environ["HOLOSCAN_MODEL_PATH"]))
