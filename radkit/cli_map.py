@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -88,7 +87,7 @@ def run(folder: Path, source: Path, output: Path, timeout: float, without_sdk: b
         done = run_map(folder, source, output, timeout=timeout, progress=sys.stdout.isatty(), sdk=not without_sdk)
     except DeployError as error:
         click.secho(f"Error: {error}", fg="red", err=True)
-        status = _status(str(error))
+        status = error.returncode or 1
     else:
         click.echo("\n".join(map(str, done.outputs)) + f"\n{done.seconds:g} s")
         status = done.returncode
@@ -96,17 +95,6 @@ def run(folder: Path, source: Path, output: Path, timeout: float, without_sdk: b
     if (log := output.absolute().with_name(f"{output.name}.log")).is_file():
         click.echo(f"log: {log}")
     sys.exit(status)
-
-
-def _status(message: str) -> int:
-    """The exit status that the message of a failed run names, as a shell tells it; 124 if it was stopped."""
-    if "had not ended" in message:
-        return 124
-    if "refused its input" in message:
-        return 2
-    named = re.search(r"exit status (-?\d+)", message)
-    status = int(named[1]) if named else 1
-    return status if status >= 0 else 128 - status  # killed by a signal
 
 
 def _say_series(result: Path) -> None:

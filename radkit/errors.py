@@ -67,4 +67,12 @@ class TransferError(ArchiveError):
 
 
 class DeployError(RadkitError):
-    """A MAP could not be built or run."""
+    """A MAP could not be built or run; ``returncode`` is the exit status as a shell tells it, None if nothing ran."""
+
+    def __init__(self, message: str, returncode: int | None = None):
+        super().__init__(message)
+        self.returncode = returncode
+
+
+class InputRefused(DeployError):
+    """The application ran, and refused its input: to try again is no use."""

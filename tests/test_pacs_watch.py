@@ -14,7 +14,7 @@ from pydicom.uid import ComprehensiveSRStorage, CTImageStorage, ExplicitVRLittle
 from test_pacs import KINDS, opened
 
 import radkit as rk
-from radkit.errors import ArchiveError, DeployError
+from radkit.errors import ArchiveError, InputRefused
 
 
 def instance(study, modality="CT", series=None, **more):
@@ -155,7 +155,7 @@ def test_a_poisonous_study_is_parked_a_refused_one_left_and_the_others_go_on(ort
         study = str(dcmread(next(input_folder.iterdir())).StudyInstanceUID)
         tried.append(study)
         if study == wrong:
-            raise DeployError("The application refused its input: no axial CT.\nSECRET^NAME")
+            raise InputRefused("The application refused its input: no axial CT.\nSECRET^NAME")
         if study == poison and not cured:
             raise ValueError("cannot read SECRET^NAME")
         report(input_folder, output_folder)

@@ -17,7 +17,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from ..errors import DeployError
+from ..errors import DeployError, InputRefused
 from .box import Image, find_image, locked_box
 
 MARK = "[radkit] "  # how the application says in its log what it is doing
@@ -211,16 +211,18 @@ def _end(child: subprocess.Popen[bytes], guarded: bool) -> int | None:
 def _outcome(returncode: int | None, seconds: float, timeout: float, output: Path, log: Path) -> Run:
     """Read what the application left, and raise if it did not end well."""
     if returncode is None:
-        raise DeployError(f"The application was stopped: it had not ended after {timeout:g} s. {tail(log)}")
+        raise DeployError(f"The application was stopped: it had not ended after {timeout:g} s. {tail(log)}", 124)
     try:
         result = json.loads((output / "result.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         result = {}
     if result.get("status") == "refused":
-        raise DeployError(f"The application refused its input: {result['reason']} {_refusals(result)}".rstrip())
+        why = f"The application refused its input: {result['reason']} {_refusals(result)}".rstrip()
+        raise InputRefused(why, returncode)
     if returncode != 0:
         killed = ", killed from outside, as a system does that is out of memory" * (returncode in (-9, 137))
-        raise DeployError(f"The application failed with exit status {returncode}{killed}. {tail(log)}")
+        status = returncode if returncode >= 0 else 128 - returncode
+        raise DeployError(f"The application failed with exit status {returncode}{killed}. {tail(log)}", status)
     return Run(returncode, round(seconds, 2), sorted(p for p in output.rglob("*") if p.is_file()), log, result)
 
 

@@ -24,7 +24,7 @@ from pydicom.datadict import dictionary_VR
 from pydicom.misc import is_dicom
 
 from ..dicom.table import Table, clean, counted
-from ..errors import ArchiveError, ArchiveUnavailable, DeployError, RadkitError
+from ..errors import ArchiveError, ArchiveUnavailable, InputRefused, RadkitError
 from .archive import Archive
 from .instances import instances
 from .matching import matches
@@ -307,7 +307,7 @@ class Watcher:
         why, state, wait = _why(error), "failed", self.backoff_s * 2 ** (study.attempts - 1)
         if isinstance(error, ArchiveError) and not self._answers():  # which is not the study's fault
             study, wait = study._replace(attempts=study.attempts - 1), self.backoff_s
-        elif isinstance(error, DeployError) and "refused" in why:
+        elif isinstance(error, InputRefused):
             state = "refused"
         elif study.attempts > self.retries:
             state = "parked"
