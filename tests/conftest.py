@@ -96,5 +96,13 @@ def pixelmed_errors_of(tmp_path_factory):
     return errors
 
 
+LONGEST = ("test_notebooks.py", "test_exercises.py", "test_map_image.py")
+
+
+def pytest_collection_modifyitems(items):
+    """Begin with the files that take minutes: at the end one worker would wait for the other to be through with them."""
+    items.sort(key=lambda item: item.path.name not in LONGEST)
+
+
 def pytest_addoption(parser):
     parser.addoption("--take-screenshot", action="store_true", help="make the browser test's picture README's own")
