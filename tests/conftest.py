@@ -100,7 +100,7 @@ LONGEST = ("test_notebooks.py", "test_exercises.py", "test_map_image.py")
 
 
 def pytest_collection_modifyitems(items):
-    """Begin with the files that take minutes: at the end one worker would wait for the other to be through with them."""
+    """Begin with the files that take minutes: at the end one worker would wait for the other to finish them."""
     items.sort(key=lambda item: item.path.name not in LONGEST)
 
 
