@@ -48,14 +48,16 @@ class ToVolume(_OfCase, DICOMSeriesToVolumeOperator):
         attempt(self.case, "reading the volume", read)
         if self.case.status == "running":
             super().compute(op_input, op_output, context)
+        else:
+            op_input.receive(self.input_name_series)  # what is not taken is offered again, for ever
 
     def generate_voxel_data(self, series: Any) -> np.ndarray:
         """(slice, row, column) in HU, slices ascending along the normal: the order of the SDK too."""
-        return self.case.volume.array  # type: ignore[union-attr]
+        return self.case.volume.array
 
     def compute_affine_transform(self, s_1: Any, s_n: Any, n: int, series: Any) -> None:
         """From (column, row, slice) to mm, LPS and RAS."""
-        series.dicom_affine_transform = self.case.volume.affine[:, [2, 1, 0, 3]]  # type: ignore[union-attr]
+        series.dicom_affine_transform = self.case.volume.affine[:, [2, 1, 0, 3]]
         series.nifti_affine_transform = TO_RAS @ series.dicom_affine_transform
 
 
@@ -89,7 +91,7 @@ class Step(_OfCase, Operator):
     def compute(self, op_input: Any, op_output: Any, context: Any) -> None:
         """Take the step, unless an earlier one ended the case."""
         if isinstance(image := op_input.receive("in"), Image):
-            self.case.mask = self.case.volume.with_array(image.asnumpy())  # type: ignore[union-attr]
+            self.case.mask = self.case.volume.with_array(image.asnumpy())
         attempt(self.case, self.saying, STEPS[self.saying])
         op_output.emit(True, "out")
 
