@@ -315,9 +315,8 @@ def test_an_input_that_is_no_chest_ct_is_refused_with_the_reason(packed, chest, 
 def test_the_application_ends_when_its_starter_is_killed(packed, chest, tmp_path):
     code = "import sys, radkit as rk; rk.deploy.run_map(*sys.argv[1:], progress=False)"
     starter = subprocess.Popen([sys.executable, "-c", code, packed, chest, tmp_path / "out"])
-    log = tmp_path / "out.log"
-    assert wait_until(lambda: log.exists() and (started := children(starter.pid)) and started)
-    (application,) = children(starter.pid)
+    assert wait_until(lambda: [pid for guard in children(starter.pid) for pid in children(guard)])
+    (application,) = (pid for guard in children(starter.pid) for pid in children(guard))
     starter.send_signal(signal.SIGKILL)
     starter.wait()
     assert wait_until(lambda: not alive(application))

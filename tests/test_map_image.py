@@ -8,8 +8,8 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,10 +17,12 @@ from pydicom import dcmread
 from test_deploy import bundle, chest, fake_map, packed, wait_until  # noqa: F401 (fixtures)
 
 import radkit as rk
+from radkit._assets.sources import cache_folder
 from radkit.deploy.box import ask
 from radkit.errors import DeployError
 
 pytestmark = pytest.mark.slow
+fcntl = pytest.importorskip("fcntl", reason="no image is built on Windows")
 
 LOCK = """
 import json, os, pathlib, socket, sys, time
@@ -60,15 +62,27 @@ sys.exit(7)
 """
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="module", autouse=True)
 def image(packed):  # noqa: F811
-    """The nodule application's image; whoever cannot build one has to know it."""
+    """The nodule application's image; whoever cannot build one has to know it. At the end only caches stay."""
     try:
-        return rk.deploy.build_image(packed, tag="localhost/radkit-test:1", progress=False)
+        made = rk.deploy.build_image(packed, tag="localhost/radkit-test:nodule", progress=False)
     except DeployError as error:
         if os.environ.get("RADKIT_EXPECT_NO_IMAGE") == "1":
             pytest.skip(f"no image here, as expected: {error}")
         raise
+    yield made
+    ours = ask("podman", "images", "-q", "--filter=reference=localhost/radkit-test") or ""
+    ask("podman", "rmi", *set(ours.split()))
+    assert not ask("podman", "images", "-q", "--filter=reference=localhost/radkit-test") and not left()
+
+
+@pytest.fixture(scope="module")
+def stuck(bundle, tmp_path_factory):  # noqa: F811
+    """An image whose application does not end."""
+    code = "import time; print('started', flush=True); time.sleep(600)"
+    made = fake_map(tmp_path_factory.mktemp("stuck"), bundle, code)
+    return rk.deploy.build_image(made, tag="localhost/radkit-test:stuck", progress=False).reference
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +138,7 @@ def test_folder_image_and_plain_monai_give_the_same_voxels(image, packed, bundle
 
 
 def test_the_box_is_locked_and_tells_the_exit_status(image, bundle, chest, tmp_path):  # noqa: F811
-    hostile = rk.deploy.build_image(fake_map(tmp_path / "lock", bundle, LOCK), tag="localhost/radkit-test:2")
+    hostile = rk.deploy.build_image(fake_map(tmp_path / "lock", bundle, LOCK), tag="localhost/radkit-test:lock")
     private = shutil.copytree(chest, tmp_path / "private")
     for path in (private, *private.rglob("*")):
         path.chmod(0o700 if path.is_dir() else 0o600)
@@ -144,16 +158,13 @@ def test_the_box_is_locked_and_tells_the_exit_status(image, bundle, chest, tmp_p
 
 
 @pytest.mark.parametrize("how", ["time limit", "killed"])
-def test_a_container_that_does_not_end_is_killed_and_leaves_nothing(image, bundle, chest, tmp_path, how):  # noqa: F811
-    code = "import time; print('started', flush=True); time.sleep(600)"
-    made = fake_map(tmp_path / "sleep", bundle, code)
-    rk.deploy.build_image(made, tag="localhost/radkit-test:3", progress=False)
+def test_a_container_that_does_not_end_is_killed_and_leaves_nothing(stuck, chest, tmp_path, how):  # noqa: F811
     if how == "time limit":
         with pytest.raises(DeployError, match="had not ended after 3 s"):
-            rk.deploy.run_map("localhost/radkit-test:3", chest, tmp_path / "out", timeout=3, progress=False)
+            rk.deploy.run_map(stuck, chest, tmp_path / "out", timeout=3, progress=False)
         assert (tmp_path / "out.log").read_text().startswith("started\n")
     else:
-        words = ["localhost/radkit-test:3", str(chest), str(tmp_path / "out")]
+        words = [stuck, str(chest), str(tmp_path / "out")]
         code = f"import radkit as rk; rk.deploy.run_map(*{words}, progress=False)"
         starter = subprocess.Popen([sys.executable, "-c", code])
         log = tmp_path / "out.log"
@@ -161,7 +172,7 @@ def test_a_container_that_does_not_end_is_killed_and_leaves_nothing(image, bundl
         starter.kill()
         starter.wait()
     assert wait_until(lambda: not left())
-    assert wait_until(lambda: sorted(p.name for p in tmp_path.iterdir()) == ["out", "out.log", "sleep"])
+    assert wait_until(lambda: sorted(p.name for p in tmp_path.iterdir()) == ["out", "out.log"])
     assert not list((tmp_path / "out").iterdir())
 
 
@@ -181,8 +192,34 @@ def test_an_interrupted_build_leaves_no_image_no_container_and_no_process(image,
     assert wait_until(lambda: not left())
     assert wait_until(lambda: "radkit-build" not in (ask("ps", "-eo", "args") or ""))
     assert ask("podman", "images", "-q", "--no-trunc") == before
-    rooms = Path(os.environ.get("TMPDIR", "/tmp")).glob("radkit-image-*")
-    assert wait_until(lambda: not list(rooms))
+    assert wait_until(lambda: not [path for path in (cache_folder() / "images").iterdir() if path.is_dir()])
+
+
+def test_a_build_waits_for_the_end_of_another(packed, capsys):  # noqa: F811
+    tag = "localhost/radkit-test:second"
+    second = threading.Thread(target=rk.deploy.build_image, args=(packed,), kwargs={"tag": tag})
+    with (cache_folder() / "images" / "lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        second.start()
+        assert wait_until(lambda: "waiting for its end" in capsys.readouterr().out)
+        assert not ask("podman", "images", "-q", tag)
+    second.join(60)
+    assert ask("podman", "images", "-q", tag)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="a small disk is root's to make")
+def test_a_full_disk_is_said(packed, tmp_path, monkeypatch):  # noqa: F811
+    (disk := tmp_path / "disk").mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=48m", "tmpfs", disk], check=True)
+    try:
+        store = f'[storage]\ndriver = "vfs"\ngraphroot = "{disk}/root"\nrunroot = "{disk}/run"\n'
+        (tmp_path / "storage.conf").write_text(store)
+        monkeypatch.setenv("CONTAINERS_STORAGE_CONF", str(tmp_path / "storage.conf"))
+        with pytest.raises(DeployError, match="The disk is full"):
+            rk.deploy.build_image(packed, tool="podman", tag="localhost/radkit-test:full", progress=False)
+        assert ask("podman", "images", "-q") == ""
+    finally:
+        subprocess.run(["umount", "--lazy", disk], check=True)
 
 
 def test_what_cannot_be_built_or_run_is_said(packed, chest, tmp_path, monkeypatch):  # noqa: F811

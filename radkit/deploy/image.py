@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import ast
 import hashlib
-import json
 import re
 import shlex
 import shutil
@@ -17,15 +16,21 @@ import sys
 import tempfile
 import time
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from .._assets.sources import cache_folder
 from ..errors import DeployError
-from .box import Image, ask, guarded
-from .runner import run_child, tail
+from .box import Image, ask
+from .runner import read_command, run_child, tail
 
-TOOLS = {"docker": "docker info", "podman": "podman info", "buildah": "buildah info"}
+try:
+    import fcntl
+except ImportError:  # Windows, where docker looks after its own store
+    fcntl = None  # type: ignore[assignment]
+
 # Where pip looks and how it gets there; its other settings are for this machine alone.
 PIP = ("index-url", "extra-index-url", "find-links", "no-index", "trusted-host", "proxy", "cert", "timeout")
 # Debian's smallest system with pip, from the mirror that this machine uses, in a mount space that vanishes with it.
@@ -35,8 +40,8 @@ cd {room}/root
 rm -rf etc/apt/sources.list* var/cache/apt/* var/lib/apt/lists/* var/log/* usr/share/man
 rm -f usr/lib/python3*/EXTERNALLY-MANAGED
 for site in usr/local/lib/python3*/dist-packages; do ln -s /usr/lib/python3/dist-packages/pip $site/pip; done
-tar -cf {room}/base.tar --exclude=./dev/* .
-mv {room}/base.tar {tar}
+tar -cf ../base.tar --exclude=./dev/* .
+mv ../base.tar ../../{codename}.tar
 """
 
 
@@ -75,29 +80,44 @@ def build_image(
         at all, also if the build is interrupted or killed.
     """
     root, start = Path(map_folder).absolute(), time.monotonic()
-    try:
-        manifest = json.loads((root / "etc" / "holoscan" / "app.json").read_text(encoding="utf-8"))
-        dockerfile = (root / "Dockerfile").read_text(encoding="utf-8")
-        lower, split, upper = dockerfile.partition("FROM packages\n")
-    except (OSError, ValueError) as error:
-        raise DeployError(f"{root} is no MAP folder: {error}. Make one with build_map.") from error
+    *_, version = read_command(root)
     slug = re.sub(r"[^a-z0-9]+", "-", root.name.lower()).strip("-") or "map"
-    tag = tag or f"localhost/{slug}:{manifest['version']}"
-    with tempfile.TemporaryDirectory(prefix="radkit-image-", ignore_cleanup_errors=True) as room:
-        build = _Builder(_tool(tool), Path(room), root.with_name(f"{root.name}.image.log"), progress)
-        build.log.write_bytes(b"")
-        base = build.base(base, re.findall(r"^ARG BASE=(\S+)", lower)[0])
-        if split:
-            base = build.packages(base, lower, root / "requirements.txt")
-        build.make(f"FROM {build.name}\n{upper}" if split else dockerfile, root, base, tag)
+    tag, log = tag or f"localhost/{slug}:{version}", root.with_name(f"{root.name}.image.log")
+    lower, _, upper = (root / "Dockerfile").read_text(encoding="utf-8").partition("FROM packages\n")
+    default = re.match(r"ARG BASE=(\S+)", lower)
+    if not (default and upper):
+        raise DeployError(
+            f"{root / 'Dockerfile'} is not that of build_map, with a stage of packages: build it by hand."
+        )
+    images = cache_folder() / "images"
+    images.mkdir(parents=True, exist_ok=True)
+    with _alone(images / "lock", progress), tempfile.TemporaryDirectory(dir=images, ignore_cleanup_errors=True) as room:
+        log.write_bytes(b"")
+        build = _Builder(_tool(tool), root, Path(room), log, progress)
+        packages = build.packages(build.base(base, default[1]), lower)
+        build.make("ARG BASE\nFROM ${BASE}\n" + upper, packages, tag)
         size = ask(build.tool, "images", "--format", "{{.Size}}", tag) or ""
     return Image(tag, build.tool, size, round(time.monotonic() - start, 1))
 
 
+@contextmanager
+def _alone(lock: Path, progress: bool) -> Iterator[None]:
+    """Wait until no other build is at work here: two would make the same packages twice."""
+    with lock.open("w") as file:
+        if fcntl:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if progress:
+                    print("Another image is being built on this machine: waiting for its end.", flush=True)
+                fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
 def _tool(wanted: str | None) -> str:
     """The tool that is asked for, or the first that works."""
-    for tool, trial in TOOLS.items():
-        if wanted in (None, tool) and ask(*trial.split()) is not None:
+    for tool in ("docker", "podman", "buildah"):
+        if wanted in (None, tool) and ask(tool, "info") is not None:
             return tool
     raise DeployError(
         f"{wanted or 'None of docker, podman and buildah'} is not there or does not work: no image can be built. "
@@ -110,71 +130,66 @@ class _Builder:
     """One build: every step is killed with all its children, and its containers removed, when we end."""
 
     tool: str
+    root: Path
     room: Path
     log: Path
     progress: bool
-    name: str = field(default_factory=lambda: f"localhost/radkit-build-{uuid.uuid4().hex[:12]}")
+    name: str = field(default_factory=lambda: f"radkit-build-{uuid.uuid4().hex[:12]}")
 
     def do(self, *command: str) -> None:
         """One step. The working containers are known by the name of what they were made from, which is ours alone."""
         listing = {"buildah": "buildah containers -q", "podman": "podman ps -aq --external"}.get(self.tool, "true")
-        own, force = Path(self.name).name, " -f" * (self.tool == "podman")
-        clean = f"{listing} --filter name={own} | xargs -r {self.tool} rm{force}; {self.tool} rmi {self.name}"
-        words = guarded(list(command), clean=f"({clean}) >/dev/null 2>&1", room=self.room)
-        if status := run_child(words, self.log, progress=self.progress, guarded=True, saying=_last_line):
+        force = " -f" * (self.tool == "podman")
+        clean = f"{listing} --filter name={self.name} | xargs -r {self.tool} rm{force}; {self.tool} rmi {self.name}"
+        saying, clean = _last_line if self.progress else None, f"({clean}) >/dev/null 2>&1"
+        if status := run_child(list(command), self.log, saying=saying, clean=clean, room=str(self.room)):
             full = "The disk is full. " * ("no space left" in self.log.read_text(errors="replace").lower())
             raise DeployError(f"{full}The image could not be built (exit status {status}). {tail(self.log)}")
 
-    def make(self, dockerfile: str, context: Path, base: str, tag: str, *options: str) -> None:
+    def make(self, recipe: str, base: str, tag: str, *options: str) -> None:
         """Build one image upon another."""
-        file = self.room / "Dockerfile"
-        file.write_text(
-            re.sub(r"^ARG BASE=\S+", f"ARG BASE={self.name}", dockerfile, flags=re.MULTILINE), encoding="utf-8"
-        )
+        file, name = self.room / "Dockerfile", f"localhost/{self.name}"
+        file.write_text(recipe, encoding="utf-8")
         if self.tool != "docker":
             options = ("--isolation=chroot", "--network=host", "--format=oci", "--layers=false", *options)
-        if ask(self.tool, "tag", base, self.name) is None:
+        if ask(self.tool, "tag", base, name) is None:
             raise DeployError(f"{self.tool} lost the image {base} while it was built upon.")
-        self.do(self.tool, "build", f"--file={file}", f"--tag={tag}", *options, str(context))
+        words = (f"--file={file}", f"--tag={tag}", f"--build-arg=BASE={name}", *options)
+        self.do(self.tool, "build", *words, str(self.root))
 
     def has(self, image: str) -> bool:
         """Tell whether the image is in the tool's store."""
         return bool(ask(self.tool, "images", "-q", image))
 
-    def packages(self, base: str, dockerfile: str, requirements: Path) -> str:
-        """The image of the packages: from the store if it was made of the same base, steps and requirements before."""
+    def packages(self, base: str, recipe: str) -> str:
+        """The image of the packages: from the store if it was made of the same base, recipe and requirements before."""
         base_id = ask(self.tool, "images", "-q", "--no-trunc", base) or base
-        known = "\n".join([base_id, dockerfile, requirements.read_text(encoding="utf-8")])
+        known = "\n".join([base_id, recipe, (self.root / "requirements.txt").read_text(encoding="utf-8")])
         image = f"localhost/radkit-packages:{hashlib.sha256(known.encode()).hexdigest()[:16]}"
         if not self.has(image):
-            context = self.room / "context"
-            context.mkdir()
-            shutil.copyfile(requirements, context / requirements.name)
-            self.make(dockerfile, context, base, image, *_pip_settings(self.room, self.tool != "docker"))
+            self.make(recipe, base, image, *_pip_settings(self.room, self.tool != "docker"))
         return image
 
     def base(self, wanted: str | None, default: str) -> str:
-        """The base that is asked for or that can be pulled, or Debian's."""
-        image = wanted or default
-        if self.has(image) or ask(self.tool, "pull", image, timeout=300) is not None:
-            return image
+        """The base that is asked for; or the usual one, or that of packages of this machine's Debian."""
+        codename = ask("sh", "-c", ". /etc/os-release && echo $VERSION_CODENAME") or "none"
+        own, tar = f"localhost/radkit-base:{codename}", self.room.parent / f"{codename}.tar"
+        for image in [wanted] if wanted else [default, own]:
+            if self.has(image):
+                return image
+        if ask(self.tool, "pull", wanted or default, timeout=300) is not None:
+            return wanted or default
         if wanted:
             raise DeployError(f"The base {wanted} is not in {self.tool}'s store and cannot be pulled.")
-        codename, mirror = _debian()
-        image, tar = f"localhost/radkit-base:{codename}", cache_folder() / "images" / f"{codename}.tar"
-        if self.has(image):
-            return image
         if not tar.is_file():
-            tar.parent.mkdir(parents=True, exist_ok=True)
-            script = DEBIAN.format(codename=codename, room=self.room, mirror=mirror, tar=shlex.quote(str(tar)))
+            script = DEBIAN.format(codename=codename, room=shlex.quote(str(self.room)), mirror=_mirror(codename))
             self.do("sh", "-c", script)
-        words = f"{self.tool} import {shlex.quote(str(tar))} {image}"
+        words = f"{self.tool} import {shlex.quote(str(tar))} {own}"
         if self.tool == "buildah":
-            own = Path(self.name).name
-            words = f"set -e; buildah from --name {own} scratch; buildah add {own} {shlex.quote(str(tar))} /"
-            words += f"; buildah commit {own} {image}"
+            words = f"buildah from --name {self.name} scratch && buildah add {self.name} {shlex.quote(str(tar))} /"
+            words += f" && buildah commit {self.name} {own}"
         self.do("sh", "-c", words)
-        return image
+        return own
 
 
 def _last_line(log: Path) -> str:
@@ -185,9 +200,8 @@ def _last_line(log: Path) -> str:
     return "The image: " + "".join(line.strip()[:60] for line in lines[-2:-1])
 
 
-def _debian() -> tuple[str, str]:
-    """The release of this machine's Debian and its mirror."""
-    codename = ask("sh", "-c", ". /etc/os-release && echo $VERSION_CODENAME") or ""
+def _mirror(codename: str) -> str:
+    """The mirror of this machine's Debian."""
     said = ask("apt-get", "indextargets", "--format", "$(CODENAME) $(COMPONENT) $(REPO_URI)", "Created-By: Packages")
     mirrors = re.findall(rf"^{codename} main (\S+)$", said or "", re.MULTILINE)
     if not (mirrors and shutil.which("debootstrap", path="/usr/sbin:/usr/bin") and ask("id", "-u") == "0"):
@@ -195,7 +209,7 @@ def _debian() -> tuple[str, str]:
             "There is no base for the image: no registry can be reached, and making one takes Debian, root and "
             "debootstrap. Name a base that this machine has: base=..."
         )
-    return codename, mirrors[0]
+    return mirrors[0]
 
 
 def _pip_settings(room: Path, mounts: bool) -> list[str]:

@@ -19,6 +19,7 @@ import yaml
 from .._optional import optional
 from ..dicom.table import Table, clean, counted
 from ..errors import DeployError
+from .runner import read_command
 from .unpacking import Contents, read_contents
 
 LEVELS = ("error", "warning", "note")
@@ -194,12 +195,11 @@ def _amount(value: Any) -> float:
 def entry_point(folder: str | Path, *words: str, **settings: str) -> subprocess.CompletedProcess[str]:
     """Run the MAP's own entry point with nothing but the environment of its manifest, its paths led to ``folder``."""
     root = Path(folder).absolute()
+    _, here, _ = read_command(root)
     try:
-        values = json.loads((root / MANIFESTS[0]).read_text(encoding="utf-8"))["environment"].items()
-        here = {name: str(root / value.lstrip("/")) if INSIDE.match(value) else value for name, value in values}
         return _call(root / "var" / "holoscan" / "tools", *words, **{**here, **settings})
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DeployError(f"{root} is no MAP folder: app.json or the entry point cannot be used ({error}).") from error
+    except OSError as error:
+        raise DeployError(f"{root} is no MAP folder: its entry point cannot be used ({error}).") from error
 
 
 def _call(tools: Path, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -1,10 +1,8 @@
 """Build a MAP (MONAI Application Package 1.0) as a folder: what the image will hold, laid out as it will lie there.
 
-The manifests are written here, by the specification, and not by holoscan-cli 4.2: its packager stores the command as
-JSON in a string, ``output.formats`` for ``output.format`` and ``models`` as an object for an array; its entry script
-hides the exit status; its Dockerfile builds on NVIDIA's base images alone. What it does well is that image, with CUDA
-and a base that NVIDIA keeps: `build_official` hands it the finished folder. Its classes can also write a build context
-without docker, but with those manifests and that script in it: nothing there that we could use.
+The manifests are written here, by the specification, and not by holoscan-cli 4.2, which departs from it (`lint_map`
+says where), hides the exit status, and builds on NVIDIA's base images alone. What it does well is an image with CUDA:
+`build_official` hands it the finished folder.
 
 Specification: github.com/Project-MONAI/monai-deploy, guidelines/monai-application-package.md.
 """
@@ -49,50 +47,44 @@ ENVIRONMENT = {
     "HOLOSCAN_CONFIG_PATH": "/var/holoscan/app.yaml",
     "HOLOSCAN_APP_MANIFEST_PATH": "/etc/holoscan/app.json",
     "HOLOSCAN_PKG_MANIFEST_PATH": "/etc/holoscan/pkg.json",
-    "HOLOSCAN_DOCS": "/opt/holoscan/docs/",
-    "HOLOSCAN_DOCS_PATH": "/opt/holoscan/docs/",
-    "HOLOSCAN_LOGS": "/var/holoscan/logs/",
-    "HOLOSCAN_LOGS_PATH": "/var/holoscan/logs/",
+    **dict.fromkeys(("HOLOSCAN_DOCS", "HOLOSCAN_DOCS_PATH"), "/opt/holoscan/docs/"),
+    **dict.fromkeys(("HOLOSCAN_LOGS", "HOLOSCAN_LOGS_PATH"), "/var/holoscan/logs/"),
+}
+APP_MANIFEST = {  # /etc/holoscan/app.json
+    "apiVersion": "1.0.0",
+    "type": "application",  # demanded by the text of the specification, absent from its table
+    "command": "python3 -u /opt/holoscan/app/app.py",
+    "environment": ENVIRONMENT,
+    "input": {"formats": ["file"], "path": "input"},
+    "output": {"format": "file", "path": "output"},
+    "sdk": SDK,
+    "sdkVersion": SDK_VERSION,
+    "timeout": 600,
+    "version": __version__,
+    "workingDirectory": "/var/holoscan/",
 }
 # What the application imports, by its own hand or radkit's; pinned to what is installed where the MAP is built.
 REQUIREMENTS = (
-    "dicom-anonymizer",
-    "highdicom",
-    "imagecodecs",
-    "jsonschema",
-    "monai",
-    "nibabel",
-    "numpy",
-    "pydicom",
-    "pylibjpeg",
-    "pylibjpeg-openjpeg",
-    "pyyaml",
-    "scipy",
-    "torch",
-    "tqdm",
-)
+    "dicom-anonymizer", "highdicom", "imagecodecs", "jsonschema", "monai", "nibabel", "numpy", "pydicom", "pylibjpeg",
+    "pylibjpeg-openjpeg", "pyyaml", "scipy", "torch", "tqdm",
+)  # fmt: skip
 SDK_REQUIREMENTS = (f"{SDK}=={SDK_VERSION}", f"holoscan-cu13=={HOLOSCAN}", "nvidia-cuda-runtime==13.0.96")
 
 
 @dataclass(frozen=True)
 class PackedBundle(Bundle):
-    """A bundle as a MAP holds it: the weights lie apart, each model in a folder of its own with nothing beside it."""
+    """A bundle as a MAP holds it: the weights lie apart, in a folder of its name with nothing beside them."""
 
-    weights: Path = Path()
+    model: Path = Path()  # the TorchScript file under the MAP's model root
 
     @property
     def name(self) -> str:
         """The bundle's own, by which the MAP's model root knows it."""
-        return self.weights.parent.name
-
-    @property
-    def model(self) -> Path:
-        """The TorchScript file under the MAP's model root."""
-        return self.weights
+        return self.model.parent.name
 
     def network(self, device: str = "cpu") -> Module:
         """The network as TorchScript: all that a MAP holds of it, made by whoever made the MAP."""
-        return optional("torch").jit.load(str(self.weights), map_location=device).eval()
+        return optional("torch").jit.load(str(self.model), map_location=device).eval()
 
 
 def packed_bundle(folder: Path, model_root: Path) -> PackedBundle:
@@ -147,10 +139,11 @@ def build_map(
 def _lay_out(root: Path, app: Path, bundle: Bundle) -> None:
     """Write every file of the MAP under ``root``."""
     etc, opt, var = (root / top / "holoscan" for top in ("etc", "opt", "var"))
-    ignored = shutil.ignore_patterns("__pycache__", "*.pyc", "app.yaml")
-    shutil.copytree(app, opt / "app", ignore=ignored)
+    no_pyc = shutil.ignore_patterns("__pycache__", "*.pyc")
+    shutil.copytree(app, opt / "app", ignore=no_pyc)
+    (opt / "app" / "app.yaml").unlink()  # it lies under /var
     for package in (PACKAGE, PACKAGE.with_name("radkit_phantoms")):  # the second for what it knows of lungs
-        shutil.copytree(package, opt / "app" / package.name, ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
+        shutil.copytree(package, opt / "app" / package.name, ignore=no_pyc)
     shutil.copytree(bundle.folder / "configs", opt / "app" / "bundle" / "configs")
     _write(opt / "app" / "bundle" / "NAME", bundle.name)
     for part in ("LICENSE", "docs/README.md"):
@@ -161,9 +154,8 @@ def _lay_out(root: Path, app: Path, bundle: Bundle) -> None:
     (var / "tools").chmod(0o755)
     for empty in ("input", "output", "logs"):
         (var / empty).mkdir()
-    config = yaml.safe_load((app / "app.yaml").read_text(encoding="utf-8"))
-    _write(etc / "app.json", _json(app_manifest()))
-    _write(etc / "pkg.json", _json(package_manifest(bundle, config.get("resources", {}))))
+    _write(etc / "app.json", json.dumps(APP_MANIFEST, indent=2))
+    _write(etc / "pkg.json", json.dumps(_package_manifest(bundle.name, app), indent=2))
     _write(root / "requirements.txt", "\n".join(_pins()))
     _write(root / "Dockerfile", _dockerfile())
 
@@ -189,7 +181,7 @@ def build_official(root: Path, tag: str = f"radkit-nodule:{__version__}") -> str
         # Its list of releases, which it would fetch, ends before the holoscan that the SDK runs on here.
         release: dict[str, Any] = {"debian-version": HOLOSCAN, "wheel-version": HOLOSCAN, "base-images": {"dgpu": BASE}}
         release["build-images"] = {kind: {} for kind in ("cpu", "dgpu", "igpu")}
-        _write(room / "artifacts.json", _json({HOLOSCAN: {"holoscan": release}}))
+        _write(room / "artifacts.json", json.dumps({HOLOSCAN: {"holoscan": release}}))
         words = [packager, "package", f"{room}/app/app.py", f"--config={room}/app.yaml", f"--models={opt}/models"]
         words += [f"--docs={opt}/docs", f"--source={room}/artifacts.json", f"--sdk-version={SDK_VERSION}"]
         if subprocess.run([*words, f"--tag={tag}", "--platform=x86_64"]).returncode:
@@ -197,31 +189,14 @@ def build_official(root: Path, tag: str = f"radkit-nodule:{__version__}") -> str
     return tag
 
 
-def app_manifest() -> dict[str, Any]:
-    """The application manifest, ``/etc/holoscan/app.json``."""
-    return {
-        "apiVersion": "1.0.0",
-        "type": "application",  # demanded by the text of the specification, absent from its table
-        "command": "python3 -u /opt/holoscan/app/app.py",
-        "environment": ENVIRONMENT,
-        "input": {"formats": ["file"], "path": "input"},
-        "output": {"format": "file", "path": "output"},
-        "sdk": SDK,
-        "sdkVersion": SDK_VERSION,
-        "timeout": 600,
-        "version": __version__,
-        "workingDirectory": "/var/holoscan/",
-    }
-
-
-def package_manifest(bundle: Bundle, resources: dict[str, Any]) -> dict[str, Any]:
+def _package_manifest(name: str, app: Path) -> dict[str, Any]:
     """The package manifest, ``/etc/holoscan/pkg.json``."""
     return {
         "apiVersion": "1.0.0",
         "applicationRoot": "/opt/holoscan/app/",
         "modelRoot": "/opt/holoscan/models/",
-        "models": [{"name": bundle.name, "path": bundle.name}],
-        "resources": resources,
+        "models": [{"name": name, "path": name}],
+        "resources": yaml.safe_load((app / "app.yaml").read_text(encoding="utf-8")).get("resources", {}),
         "version": __version__,
     }
 
@@ -263,10 +238,6 @@ WORKDIR /var/holoscan
 USER 1000:1000
 ENTRYPOINT ["/var/holoscan/tools"]
 """
-
-
-def _json(content: dict[str, Any]) -> str:
-    return json.dumps(content, indent=2)
 
 
 def _write(path: Path, text: str) -> None:

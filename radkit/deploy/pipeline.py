@@ -31,8 +31,6 @@ from ..model.inference import find_lungs
 from ..results import check, measure, write_report, write_segmentation
 
 if TYPE_CHECKING:
-    from highdicom import Volume
-
     from ..results.measurement import Measurement
 
 # What the model was made for; `app.yaml` of the application may set others.
@@ -57,9 +55,9 @@ class Case:
     reason: str = ""
     series: list[dict[str, Any]] = field(default_factory=list)
     images: list[Dataset] = field(default_factory=list)
-    volume: Volume | None = None
-    lungs: Volume | None = None
-    mask: Volume | None = None
+    volume: Any = None  # a highdicom.Volume each, once its step is taken
+    lungs: Any = None
+    mask: Any = None
     measurements: list[Measurement] = field(default_factory=list)
     objects: dict[str, Dataset] = field(default_factory=dict)
 
@@ -90,7 +88,7 @@ class Case:
                 {
                     "segment": number,
                     **{name: getattr(found, name) for name in NUMBERS},
-                    "centroid_lps_mm": list(found.centroid),
+                    "centroid_lps_mm": [*found.centroid],
                 }
                 for number, found in enumerate(self.measurements, start=1)
             ],
@@ -125,23 +123,22 @@ def choose_series(case: Case, headers: Sequence[Dataset]) -> None:
     DicomError
         If there is none, or there are chest CTs of several studies.
     """
-    fits: list[tuple[float, int, int]] = []
     groups = by_series(headers)
+    fits: list[tuple[float, int, int]] = []
     for place, group in enumerate(groups):
-        reason = _unfit(group, case.rules)
-        case.series.append(_describe(group, reason))
-        if not reason:
+        if not (reason := _unfit(group, case.rules)):
             fits.append((float(group[0].get("SliceThickness") or 0), -len(group), place))
+        uid, modality = (str(group[0].get(name, "")) for name in ("SeriesInstanceUID", "Modality"))
+        case.series.append({"uid": uid, "modality": modality, "images": len(group), "chosen": False, "reason": reason})
     studies = {str(groups[place][0].StudyInstanceUID) for *_, place in fits}
     if len(studies) > 1:
         raise DicomError(f"expected the images of one study, found chest CTs of {len(studies)}")
     if not fits:
         raise DicomError("no series of the input is an axial chest CT that the model was made for")
-    chosen = min(fits)[-1]
+    *_, chosen = min(fits)
     for *_, place in fits:
-        if place != chosen:
-            case.series[place]["reason"] = "another series of the study has thinner slices, or more"
-    case.series[chosen]["chosen"] = True
+        case.series[place]["reason"] = "another series of the study has thinner slices, or more"
+    case.series[chosen] |= {"chosen": True, "reason": ""}
     case.images = groups[chosen]
 
 
@@ -153,25 +150,22 @@ def read(case: Case) -> None:
 
 def look(case: Case) -> None:
     """Let the model mark what it takes for nodules."""
-    assert case.volume is not None
     case.mask = predict(case.volume, case.bundle, progress=False)
 
 
 def keep(case: Case) -> None:
     """Number what lies inside the lungs, the largest first."""
-    assert case.mask is not None and case.volume is not None
     case.mask = keep_inside_lungs(case.mask, case.volume, inside=case.lungs)
 
 
 def measure_findings(case: Case) -> None:
     """Measure each candidate; the first is the largest."""
-    assert case.mask is not None
     case.measurements = [measure(case.mask, label=n + 1) for n in range(int(case.mask.array.max()))]
 
 
 def segment(case: Case) -> None:
     """Make the SEG."""
-    if case.measurements and case.mask is not None:
+    if case.measurements:
         case.objects["segmentation.dcm"] = write_segmentation(case.mask, case.images)
 
 
@@ -219,12 +213,6 @@ STEPS: dict[str, Callable[[Case], None]] = {
 }
 
 
-def take_steps(case: Case) -> None:
-    """Take every step in this process."""
-    for saying, step in STEPS.items():
-        attempt(case, saying, step)
-
-
 def attempt(case: Case, saying: str, step: Callable[[Case], Any]) -> None:
     """Take one step unless the case has ended; an unfit input ends it as refused, any other error as failed.
 
@@ -252,7 +240,7 @@ def run_steps(
     *,
     rules: dict[str, Any] | Path | None = None,
     runner: str = "plain",
-    engine: Callable[[Case], None] = take_steps,
+    engine: Callable[[Case], None] | None = None,
 ) -> Case:
     """Run the application's steps in this process.
 
@@ -269,7 +257,7 @@ def run_steps(
     runner : str
         Who takes the steps, for ``result.json``.
     engine : callable
-        Takes them, once the series is chosen: `take_steps`, or the MONAI Deploy application.
+        Takes them, once the series is chosen; the MONAI Deploy application. By default they are taken one by one.
 
     Returns
     -------
@@ -279,7 +267,11 @@ def run_steps(
     case = Case(bundle, runner=runner)
     attempt(case, "reading the rules", lambda case: set_rules(case, rules or {}))
     attempt(case, "choosing the series", lambda case: choose_series(case, read_headers(input_folder)))
-    attempt(case, "starting", engine)
+    if engine:
+        attempt(case, "starting", engine)
+    else:
+        for saying, step in STEPS.items():
+            attempt(case, saying, step)
     deliver(case, output)
     return case
 
@@ -294,23 +286,12 @@ def by_series(headers: Sequence[Dataset]) -> list[list[Dataset]]:
     return [list(groups[uid].values()) for uid in sorted(groups)]
 
 
-def _describe(group: Sequence[Dataset], reason: str) -> dict[str, Any]:
-    first = group[0]
-    return {
-        "uid": str(first.get("SeriesInstanceUID", "")),
-        "modality": str(first.get("Modality", "")),
-        "images": len(group),
-        "chosen": False,
-        "reason": reason,
-    }
-
-
 def _unfit(group: Sequence[Dataset], rules: dict[str, Any]) -> str:
     """Why a series is not for this application; empty if it is."""
-    first = group[0]
-    if any(image.get("SOPClassUID") == EnhancedCTImageStorage for image in group):
+    first, kinds = group[0], {image.get("SOPClassUID") for image in group}
+    if EnhancedCTImageStorage in kinds:
         return "an enhanced CT, many slices in one object; the application takes one slice an object"
-    if any(image.get("SOPClassUID") != CTImageStorage for image in group):
+    if kinds != {CTImageStorage}:
         return "not CT images"
     if "LOCALIZER" in (first.get("ImageType") or []):
         return "a localizer, not slices"

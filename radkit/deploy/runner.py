@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shlex
-import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,6 @@ from ..errors import DeployError, InputRefused
 from .box import Image, find_image, locked_box
 
 MARK = "[radkit] "  # how the application says in its log what it is doing
-STARTER = "RADKIT_STARTER"  # tells the application that its standard input closes when its starter is gone
 POLL_S = 0.05
 QUIET_S = 2.0
 LAST_LINES = 15
@@ -92,31 +91,17 @@ def run_map(
     """
     source, output = (Path(path).absolute() for path in (input_folder, output_folder))
     image, wish = find_image(map_folder), {} if sdk else {"RADKIT_WITHOUT_SDK": "1"}
-    if image is None:
-        assert not isinstance(map_folder, Image)
-        root = Path(map_folder).absolute()
-        command, environment = _order(root, source, output)
     if not source.is_dir():
         raise DeployError(f"The input folder {source} is not there.")
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise DeployError(
             f"The output folder {output} is not empty: a run wants a new one, so that nothing is mixed up."
         )
-    output.mkdir(parents=True, exist_ok=True)
-    log = output.with_name(f"{output.name}.log")
-    log.write_bytes(b"")
-    start = time.monotonic()
-    if image is None:
-        status = run_child(
-            command, log, timeout=timeout, progress=progress, cwd=root / "var" / "holoscan", env={**environment, **wish}
-        )
-    else:
-        with locked_box(image, source, output, wish) as box:
-            status = run_child(box.command, log, timeout=timeout, progress=progress, guarded=True)
-            if status is not None:
-                status = box.end(output)
-                if status is None:
-                    raise DeployError(f"The container of {image.reference} did not start. {tail(log)}")
+    place = locked_box(image, source, output, wish) if image else _in_place(Path(str(map_folder)), source, output, wish)
+    log, start = output.with_name(f"{output.name}.log"), time.monotonic()
+    with place as order:
+        log.write_bytes(b"")
+        status = run_child(log=log, timeout=timeout, saying=_last_step if progress else None, **order)
     return _outcome(status, time.monotonic() - start, timeout, output, log)
 
 
@@ -125,87 +110,62 @@ def run_child(
     log: Path,
     *,
     timeout: float = 0,
-    progress: bool,
-    guarded: bool = False,
     saying: Callable[[Path], str] | None = None,
+    room: str = "",
+    clean: str = "",
     **where: Any,
 ) -> int | None:
-    """Run a command with its words in the log; its exit status, None if it had to be killed.
+    """Run a command under `guard`, its words in the log; its exit status, None if it had to be killed.
 
-    A guarded command (`box.guarded`) cleans up after itself once its standard input closes; another is killed.
+    ``saying`` makes of the log what is shown of it, once that takes more than two seconds.
     """
-    with log.open("ab") as stream:
-        child = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,  # closes when we die, and the application ends
-            stdout=stream,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,  # a group of its own, that can be killed as one
-            **where,
-        )
+    deadline = time.monotonic() + timeout if timeout else float("inf")
+    words = [sys.executable, "-I", "-S", str(Path(__file__).with_name("guard.py")), room, clean, *command]
+    with (
+        log.open("ab") as stream,
+        tqdm(bar_format="{desc} {elapsed}", delay=QUIET_S, leave=False, file=sys.stdout, disable=not saying) as bar,
+    ):
+        where |= {"stdin": subprocess.PIPE, "stdout": stream, "stderr": subprocess.STDOUT}
+        child = subprocess.Popen(words, start_new_session=True, **where)
         try:
-            _watch(
-                child,
-                log,
-                time.monotonic() + timeout if timeout else float("inf"),
-                (saying or _last_step) if progress else None,
-            )
+            while child.poll() is None and time.monotonic() < deadline:
+                time.sleep(POLL_S)
+                if saying:
+                    bar.desc = saying(log)
+                    bar.update(0)
+            return child.returncode
         finally:
-            status = _end(child, guarded)
-    return status
+            child.communicate()  # closes its standard input, at which it ends
 
 
-def _order(root: Path, source: Path, output: Path) -> tuple[list[str], dict[str, str]]:
-    """The command and the environment of the manifest, with the MAP's folder put before the paths of the image."""
+def read_command(root: Path) -> tuple[list[str], dict[str, str], str]:
+    """The command, the environment and the version of a MAP folder, the paths of the image led into the folder."""
     try:
         manifest = json.loads((root / "etc" / "holoscan" / "app.json").read_text(encoding="utf-8"))
-        command, settings = shlex.split(manifest["command"]), manifest.get("environment", {})
-    except (OSError, ValueError, KeyError, AttributeError) as error:
+        environment = {name: _inside(root, value) for name, value in manifest.get("environment", {}).items()}
+        words = [_inside(root, word) for word in shlex.split(manifest["command"])]
+        return words, environment, str(manifest.get("version"))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DeployError(f"{root} is no MAP folder: etc/holoscan/app.json cannot be used ({error}).") from error
-    here = {name: _inside(root, value) for name, value in settings.items()}
-    here |= {"HOLOSCAN_INPUT_PATH": str(source), "HOLOSCAN_OUTPUT_PATH": str(output), STARTER: str(os.getpid())}
-    python = [sys.executable] if command[0] in ("python", "python3") else [_inside(root, command[0])]
+
+
+@contextlib.contextmanager
+def _in_place(root: Path, source: Path, output: Path, wish: dict[str, str]) -> Iterator[dict[str, Any]]:
+    """The command of a MAP folder as the manifest has it, and its environment."""
+    words, settings, _ = read_command(root.absolute())
+    output.mkdir(parents=True, exist_ok=True)
+    if words[0] in ("python", "python3"):
+        words[0] = sys.executable
+    here = {"HOLOSCAN_INPUT_PATH": str(source), "HOLOSCAN_OUTPUT_PATH": str(output)}
     # No .pyc files, or the MAP would differ after its first run.
-    environment = {**os.environ, **here, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONUNBUFFERED": "1"}
-    return [*python, *(_inside(root, word) for word in command[1:])], environment
+    here |= {"PYTHONDONTWRITEBYTECODE": "1", "PYTHONUNBUFFERED": "1"}
+    cwd = root.absolute() / "var" / "holoscan"
+    yield {"command": words, "env": {**os.environ, **settings, **here, **wish}, "cwd": cwd}
 
 
-def _inside(root: Path, value: str) -> str:
+def _inside(root: Path, path: str) -> str:
     """Where a path of the image lies in the folder."""
-    top = value.split("/")[1:3]
-    return str(root / value.lstrip("/")) if len(top) == 2 and top[1] == "holoscan" else value
-
-
-def _watch(child: subprocess.Popen[bytes], log: Path, deadline: float, saying: Callable[[Path], str] | None) -> None:
-    """Wait for the end or the deadline; after two seconds show which step the application says it is at."""
-    bar, shown_from = None, time.monotonic() + QUIET_S
-    try:
-        while child.poll() is None and time.monotonic() < deadline:
-            time.sleep(POLL_S)
-            if saying and time.monotonic() > shown_from:
-                if bar is None:
-                    bar = tqdm(bar_format="{desc} {elapsed}", leave=False, file=sys.stdout)
-                bar.set_description_str(saying(log))
-                shown_from = time.monotonic() + 0.5
-    finally:
-        if bar is not None:
-            bar.close()
-
-
-def _end(child: subprocess.Popen[bytes], guarded: bool) -> int | None:
-    """Kill what is left of the child and of all that it started; None if the child itself had to be killed."""
-    ended = child.poll()
-    assert child.stdin is not None
-    if guarded:
-        child.stdin.close()
-    elif hasattr(os, "killpg"):
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(child.pid, signal.SIGKILL)
-    elif ended is None:
-        subprocess.run(["taskkill", "/F", "/T", "/PID", str(child.pid)], capture_output=True)
-    child.wait()
-    child.stdin.close()
-    return ended
+    return str(root / path.lstrip("/")) if re.match(r"/(etc|opt|var)/holoscan(/|$)", path) else path
 
 
 def _outcome(returncode: int | None, seconds: float, timeout: float, output: Path, log: Path) -> Run:
@@ -220,9 +180,8 @@ def _outcome(returncode: int | None, seconds: float, timeout: float, output: Pat
         why = f"The application refused its input: {result['reason']} {_refusals(result)}".rstrip()
         raise InputRefused(why, returncode)
     if returncode != 0:
-        killed = ", killed from outside, as a system does that is out of memory" * (returncode in (-9, 137))
-        status = returncode if returncode >= 0 else 128 - returncode
-        raise DeployError(f"The application failed with exit status {returncode}{killed}. {tail(log)}", status)
+        killed = ", killed from outside, as a system does that is out of memory" * (returncode == 137)
+        raise DeployError(f"The application failed with exit status {returncode}{killed}. {tail(log)}", returncode)
     return Run(returncode, round(seconds, 2), sorted(p for p in output.rglob("*") if p.is_file()), log, result)
 
 

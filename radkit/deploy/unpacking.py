@@ -8,7 +8,6 @@ import os
 import posixpath
 import re
 import shlex
-import stat
 import tarfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -58,7 +57,8 @@ def read_contents(path: Path, into: Contents) -> None:
     """Fill ``into`` with what is at ``path``; whatever hostile bytes do to gzip, tar and JSON is raised."""
     if not path.is_dir():
         with tarfile.open(path, "r:") as archive:
-            _read_image(archive.extractfile, "index.json" in archive.getnames(), into)
+            members: Any = archive.extractfile  # None for what is no file, which the caller's `with` refuses
+            _read_image(members, "index.json" in archive.getnames(), into)
     elif (path / "index.json").is_file():
         _read_image(lambda name: (path / name).open("rb"), True, into)
     else:
@@ -67,18 +67,16 @@ def read_contents(path: Path, into: Contents) -> None:
 
 def _read_folder(root: Path, into: Contents) -> None:
     context = CONTEXT if (root / "map" / "app.json").is_file() else {}
-    for where, folders, names in os.walk(root):
-        for file in (Path(where, name) for name in (*names, *folders)):
-            name, state = file.relative_to(root).as_posix(), file.lstat()
-            for start, place in context.items():
-                name = re.sub("^" + start, place, name)
-            if stat.S_ISLNK(state.st_mode):
-                into.files[name] = File(state.st_mode, link=os.readlink(file))  # noqa: PTH115 as it is written
-            elif stat.S_ISREG(state.st_mode):
-                data = file.read_bytes() if into.wants(name, state.st_size) else b""
-                into.files[name] = File(state.st_mode, data)
-            elif not stat.S_ISDIR(state.st_mode):
-                into.wrong.append((name, "neither a file nor a folder nor a link"))
+    for file in root.rglob("*"):
+        name, state = file.relative_to(root).as_posix(), file.lstat()
+        for start, place in context.items():
+            name = re.sub("^" + start, place, name)
+        if file.is_symlink():
+            into.files[name] = File(state.st_mode, link=os.readlink(file))  # noqa: PTH115 as it is written
+        elif file.is_file():
+            into.files[name] = File(state.st_mode, file.read_bytes() if into.wants(name, state.st_size) else b"")
+        elif not file.is_dir():
+            into.wrong.append((name, "neither a file nor a folder nor a link"))
     if recipe := into.files.get("Dockerfile"):
         into.config = _read_dockerfile(recipe.data.decode("utf-8", "replace"))
 
@@ -95,21 +93,21 @@ def _read_dockerfile(text: str) -> dict[str, Any]:
             config["From"] += [image] if image not in (*known, "scratch") else []
             known |= dict.fromkeys(name[1:], "")
         elif word in ("ARG", "LABEL", "ENV"):
-            pairs = [part.partition("=") for part in shlex.split(rest) if "=" in part]
+            pairs = [part for part in shlex.split(rest) if "=" in part]
             if word == "ENV":
-                config["Env"] += ["=".join([name, value]) for name, _, value in pairs]
+                config["Env"] += pairs
             else:
-                (known if word == "ARG" else config["Labels"]).update({name: value for name, _, value in pairs})
+                (known if word == "ARG" else config["Labels"]).update(dict(pair.split("=", 1) for pair in pairs))
         elif word in ("USER", "ENTRYPOINT", "CMD"):
             config[word.capitalize()] = json.loads(rest) if rest.startswith("[") else rest
     return config
 
 
-def _read_image(opened: Callable[[str], IO[bytes] | None], oci: bool, into: Contents) -> None:
+def _read_image(opened: Callable[[str], IO[bytes]], oci: bool, into: Contents) -> None:
     """Read the configuration and, layer upon layer, the files of the first image (OCI image-spec 1.0)."""
 
     def document(name: str) -> Any:
-        with _there(opened(name), name) as stream:
+        with opened(name) as stream:
             return json.loads(stream.read(4 * MIB))
 
     if oci:
@@ -122,14 +120,8 @@ def _read_image(opened: Callable[[str], IO[bytes] | None], oci: bool, into: Cont
         config, layers = found["Config"], found["Layers"]
     into.config = {"User": "", "Labels": {}} | {k: v for k, v in document(config)["config"].items() if v is not None}
     for name in layers:
-        with _there(opened(name), name) as stream:
+        with opened(name) as stream:
             _read_layer(stream, into)
-
-
-def _there(stream: IO[bytes] | None, name: str) -> IO[bytes]:
-    if stream is None:
-        raise ValueError(f"{name} is no file")
-    return stream
 
 
 def _blob(described: dict[str, str]) -> str:
@@ -150,13 +142,11 @@ class _Bounded(gzip.GzipFile):
 
 def _read_layer(stream: IO[bytes], into: Contents) -> None:
     """Lay one layer over those below; ``.wh.`` files take away what lies there."""
-    magic = stream.read(4)
+    packed = stream.read(2) == b"\x1f\x8b"  # anything else must be a plain tar: zstd is not read here
     stream.seek(0)
-    if magic == b"\x28\xb5\x2f\xfd":
-        raise ValueError("a layer is compressed by zstd, which is not read here: store it by gzip")
     new: dict[str, File] = {}
     gone: set[str] = set()
-    plain = _Bounded(fileobj=stream) if magic[:2] == b"\x1f\x8b" else stream
+    plain = _Bounded(fileobj=stream) if packed else stream
     with tarfile.open(fileobj=plain, mode="r:") as layer:
         for member in layer:
             layer.members = []  # type: ignore[attr-defined]  # or the headers of a million files stay in memory

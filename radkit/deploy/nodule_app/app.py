@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import threading
 import time
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -30,12 +29,6 @@ def sdk_version() -> str:
         return "" if os.environ.get("RADKIT_WITHOUT_SDK") else version("monai-deploy-app-sdk")
     except PackageNotFoundError:
         return ""
-
-
-def end_with_the_starter() -> None:
-    """Wait until whoever started us is gone, which closes our standard input, and go too."""
-    sys.stdin.buffer.read()
-    os._exit(1)
 
 
 def with_sdk(case: Case) -> None:
@@ -62,8 +55,6 @@ def heed_sigterm() -> None:
 
 def main() -> int:
     """Run the application as the environment says."""
-    if os.environ.get("RADKIT_STARTER"):
-        threading.Thread(target=end_with_the_starter, daemon=True).start()
     heed_sigterm()
     here = Path(__file__).resolve().parent
     input_folder, output = (Path(os.environ[f"HOLOSCAN_{end}_PATH"]) for end in ("INPUT", "OUTPUT"))
