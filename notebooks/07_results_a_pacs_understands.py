@@ -127,7 +127,7 @@ mine = by_hand(sorted(images, key=lambda image: image.ImagePositionPatient[2]), 
 
 # %% [markdown]
 # `rk.results.write_segmentation` is that call and what a PACS trips over when it is forgotten: the order of the slices, the
-# series that was read, the site, UIDs that stay the same when the same mask is written again. *Predict: the CT has 133
+# series that was read, the site (which you have to tell it), UIDs that stay the same when the same mask is written again. *Predict: the CT has 133
 # slices. How many frames will the SEG have? And how large is it, beside the CT?*
 
 # %%
@@ -214,10 +214,10 @@ primitives |= {"location": ["GraphicData", "ImagePositionPatient"], "region": ["
 primitives |= {"parametric map": ["Parametric Map Storage"], "tracking identifier": ["Tracking U"]}
 primitives |= {"reference to an image": ["ReferencedSOPInstanceUID"]}
 results = {"capture": capture, "PDF": pdf, "SEG": seg, "SR": report, "key objects": note}
-print(" " * 25, *(f"{name:^12}" for name in results))
+print(" " * 25 + "".join(f"{name:^13}" for name in results))
 for primitive, words in primitives.items():
     there = [any(rk.dicom.inspect(one, search=word).rows for word in words) for one in results.values()]
-    print(f"{primitive:<25}", *(f"{'✓' if yes else '·':^12}" for yes in there))
+    print(f"{primitive:<25}" + "".join(f"{'✓' if yes else '·':^13}" for yes in there))
 
 # %% [markdown]
 # Three objects share the work, and the UIDs tie them together. One row is empty: nobody has made a *parametric map*, a number for each
@@ -266,11 +266,11 @@ rk.view.show(ct, both, names=names, title=story.title, preset="lung", at=nodule.
 
 # %%
 for name, one in {**damaged, "files not sorted": unsorted, "array mirrored": mirrored, "the right one": seg}.items():
-    said = rk.results.check(one, story.files)
-    print(f"{name:<21}", *[text.partition("fit its images: ")[2] or text for text in said] or ["- nothing to object"])
+    said = [text.partition("fit its images: ")[2] for text in rk.results.check(one, story.files)]
+    print(f"{name:<17}" + " ".join(said or ["- no objection"]))
 
 # %% [markdown]
-# The three spoilt headers are found. And the two that anyone would see? **Nothing to object.** Their headers agree with each other: each
+# The three spoilt headers are found. And the two that anyone would see? **No objection.** Their headers agree with each other: each
 # frame lies on the image it names, only the picture in it is another's. No header shows that. What does?
 #
 # **1. The anatomy.** What lies under the mask should be what it claims to be. A solid nodule is soft tissue:
