@@ -22,7 +22,7 @@ FORK = multiprocessing.get_context("forkserver")  # a real process, without half
 FORK.set_forkserver_preload(["radkit.pacs.scp", "radkit.pacs.orthanc", "pynetdicom", "dicomweb_client"])
 
 
-def small_study(count=30):
+def small_study(count=12):
     """A study of small instances; each says which it is."""
     study, series, made = generate_uid(), generate_uid(), []
     for number in range(count):
@@ -35,10 +35,8 @@ def small_study(count=30):
         one.PixelData = bytes([number]) * 128 * 128
         one.file_meta = FileMetaDataset()
         one.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-        one.file_meta.MediaStorageSOPClassUID, one.file_meta.MediaStorageSOPInstanceUID = (
-            one.SOPClassUID,
-            one.SOPInstanceUID,
-        )
+        one.file_meta.MediaStorageSOPClassUID = one.SOPClassUID
+        one.file_meta.MediaStorageSOPInstanceUID = one.SOPInstanceUID
         made.append(one)
     return study, made
 
@@ -49,7 +47,7 @@ class Forked:
     def __init__(self, order, home):
         self.process, self.home = FORK.Process(target=scp.serve, kwargs=order), home
         self.process.start()
-        self.pid = self.process.pid
+        self.pid, self.again = self.process.pid, lambda: Forked(order, home)
 
     def alive(self, patience=0.0):
         self.process.join(patience)
@@ -65,9 +63,8 @@ def quick_restart(archive):
     archive.server.stop()
     home = archive.server.home
     order = {"folder": str(home.store), "account": None, "port": archive.dicom_port, "ae_title": archive.ae_title}
-    order |= {"callers": ["RADKIT"], "quota": 2**40, "tls": None}
-    archive._again = lambda: Forked(order, home)
-    archive.server = archive._again()
+    order |= {"callers": ["RADKIT"], "quota": 2**40, "tls": []}
+    archive.server = Forked(order, home)
 
 
 def check(archive, studies, killed):

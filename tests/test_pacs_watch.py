@@ -12,6 +12,7 @@ from pydicom import Dataset, dcmread
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import ComprehensiveSRStorage, CTImageStorage, ExplicitVRLittleEndian, generate_uid
 from test_pacs import KINDS, opened
+from test_pacs_faults import place  # noqa: F401
 
 import radkit as rk
 from radkit.errors import ArchiveError, InputRefused
@@ -186,7 +187,7 @@ def test_new_images_run_again_and_reports_of_others_do_not(orthanc, tmp_path):
         seen.append(len(list(input_folder.iterdir())))
         report(input_folder, output_folder)
 
-    rule = {"StudyInstanceUID": uid, "Modality": ["C?", "PT"], "AccessionNumber": lambda value: value == "1"}
+    rule = {"StudyInstanceUID": uid, "Modality": ["C?", "PT"], "AccessionNumber": "1"}
     with watched(orthanc, run, tmp_path, where=rule) as watcher:
         orthanc.send(images, progress=False)
         watcher.wait(1)
@@ -210,21 +211,18 @@ def test_one_journal_has_one_watcher_and_a_rule_knows_its_keywords(orthanc, tmp_
 
 
 @pytest.mark.slow
-def test_an_archive_that_is_away_costs_a_study_no_attempt(orthanc, tmp_path):
+def test_an_archive_that_is_away_costs_a_study_no_attempt(place, tmp_path):  # noqa: F811
     (uid,), images = studies(1)
-    with opened("orthanc") as results_go:
+    runs = []
 
-        def run(input_folder, output_folder):
-            report(input_folder, output_folder)
-            results_go.close()
+    def run(input_folder, output_folder):
+        runs.append(report(input_folder, output_folder))
+        os.kill(archive.server.pid, signal.SIGKILL)
 
-        with watched(orthanc, run, tmp_path, where={"StudyInstanceUID": uid}, results_to=results_go) as watcher:
-            orthanc.send(images, progress=False)
-            until(lambda: watcher.studies and watcher.studies[0].state == "failed")
-            assert watcher.studies[0].attempts == 0 and watcher.studies[0].made
-    with (
-        opened("orthanc") as results_go,
-        watched(orthanc, report, tmp_path, where={"StudyInstanceUID": uid}, results_to=results_go) as watcher,
-    ):
+    with opened("orthanc", folder=place) as archive, watched(archive, run, tmp_path) as watcher:
+        archive.send(images, progress=False)
+        until(lambda: watcher.studies and watcher.studies[0].state == "failed")
+        assert watcher.studies[0].attempts == 0 and watcher.studies[0].made
+        archive.restart()
         watcher.wait(1)
-        assert results(results_go, uid) == 2 and results(orthanc, uid) == 0
+        assert results(archive, uid) == 2 and len(runs) == 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-import sys
+import tempfile
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
@@ -12,12 +12,12 @@ from typing import Any, Literal, TypeAlias
 
 from pydicom import Dataset
 from pydicom.datadict import keyword_dict
-from tqdm import tqdm
 
-from ..errors import ArchiveError, ArchiveUnavailable, TransferError
-from .incoming import Incoming
+from ..errors import ArchiveError, ArchiveUnavailable
+from . import dimse
 from .instances import Instance, Refusal, Sendable, instances, is_uid
 from .server import Server
+from .transfer import Incoming, incomplete, pauses, progress_bar
 
 CALLER = "RADKIT"  # the AE title that we call an archive with
 AE_TITLE = "RADKIT-ARCHIVE"
@@ -32,17 +32,20 @@ class Archive(ABC):
     Attributes
     ----------
     kind : str
-        ``"orthanc"`` or ``"embedded"``.
+        ``"orthanc"`` or ``"embedded"``, started here; or, running elsewhere, ``"orthanc"``, ``"dicomweb"`` (any
+        DICOMweb service) or ``"dicom"`` (any DICOM peer).
     speaks : tuple of str
-        ``("DICOMweb", "DIMSE")``, or ``("DIMSE",)`` for the embedded archive.
+        Of ``"DICOMweb"`` and ``"DIMSE"``, what we can talk to it.
     url : str or None
-        Where Orthanc's REST interface is; DICOMweb is at ``url + "/dicom-web"``.
+        Where it answers HTTP; Orthanc's DICOMweb is at ``url + "/dicom-web"``.
     host, dicom_port, ae_title
-        Where the archive takes DICOM associations, and the AE title that it goes by.
+        Where it takes DICOM associations, and the AE title that it goes by.
     dicomweb : dicomweb_client.DICOMwebClient or None
         The real client, ready to use.
     certificate : Path or None
         What other programs must believe in, to call an archive that was started here with TLS.
+    server : Server or None
+        The process of an archive that was started here.
     """
 
     kind: str
@@ -54,14 +57,12 @@ class Archive(ABC):
     dicomweb: Any = None
     certificate: Path | None = None
     server: Server | None = None
-    _again: Callable[[], Server] | None = None
+    stable_age: float = 2
+    _caller = CALLER  # as whom it sends a study on
 
     @abstractmethod
     def _store(self, items: list[Instance], tick: Callable[[], object]) -> dict[str, str]:
-        """Send ``items``, call ``tick`` for each that arrived, return why the others did not, by UID.
-
-        A :class:`Refusal` among the reasons is final; any other is worth another try.
-        """
+        """Send ``items``, ``tick`` for each that arrived; return why others did not, by UID: a Refusal is final."""
 
     @abstractmethod
     def _find(self, level: Level, query: Mapping[str, str]) -> list[Dataset]:
@@ -78,39 +79,6 @@ class Archive(ABC):
     def _retrieve(self, located: dict[str, Any], keep: Keep) -> str:
         """Get each instance as a DICOM file and hand it to ``keep``; return why it stopped early, or nothing."""
 
-    @abstractmethod
-    def _state(self, study: str) -> tuple[int, bool]:
-        """Return how many instances the study has, and whether the archive calls it stable."""
-
-    @abstractmethod
-    def forward(self, study: str, to: Archive | tuple[str, str, int] | str, *, timeout: float = 60.0) -> int:
-        """Send a study on to another archive, from this one.
-
-        Parameters
-        ----------
-        study
-            Its Study Instance UID.
-        to
-            Another archive, or the AE title, host and port of any DICOM peer; or an AE title alone that this archive
-            knows, to which it then sends by C-MOVE (PS3.4, C.4.2).
-        timeout
-            Seconds after which it is given up.
-
-        Returns
-        -------
-        int
-            How many instances the peer took, which is all of them.
-
-        Raises
-        ------
-        TransferError
-            If the peer did not take every instance.
-        """
-
-    @abstractmethod
-    def close(self) -> None:
-        """Stop the archive that was started here, or let go of one that runs elsewhere. A second time is harmless."""
-
     def send(self, what: Sendable, *, retries: int = 4, progress: bool = True) -> list[str]:
         """Store instances in the archive, unchanged, by the quickest way it offers, each exactly once.
 
@@ -122,10 +90,9 @@ class Archive(ABC):
         what
             A dataset, a file, a folder, or a list of these.
         retries
-            How often to go on after a failure that may pass (no answer, a lost association, a full disk): after
-            0.25 s, 0.5 s, 1 s and so on, at most 8 s.
+            How often to go on after a failure that may pass (no answer, a full disk): after 0.25 s, 0.5 s, ... 8 s.
         progress
-            Whether to show a bar when it takes more than half a second.
+            Whether to show a bar if it takes a while.
 
         Returns
         -------
@@ -137,13 +104,12 @@ class Archive(ABC):
         DicomError
             If something to be sent is no DICOM instance.
         TransferError
-            If not every instance arrived; ``missing`` holds the SOP Instance UIDs of the others.
+            If not every instance arrived; ``missing`` has the UIDs of the others.
         """
         items = instances(what)
         failed = dict.fromkeys((item.uid for item in items), "")
-        with _bar(len(items), "sending", progress) as bar:
-            for pause in _pauses(retries):
-                time.sleep(pause)
+        with progress_bar(len(items), "sending", progress) as bar:
+            for _ in pauses(retries):
                 failed = self._send_rest(items, failed, bar)
                 if all(isinstance(reason, Refusal) for reason in failed.values()):
                     break
@@ -216,10 +182,8 @@ class Archive(ABC):
         folder
             Where to write them, one file an instance, named by SOP Instance UID; one that is there already, and is
             whole, is not fetched again. Without a folder they come as datasets.
-        retries
-            How often to go on with the rest after a failure, as in :meth:`send`.
-        progress
-            Whether to show a bar when it takes more than half a second.
+        retries, progress
+            As in :meth:`send`.
 
         Returns
         -------
@@ -231,26 +195,20 @@ class Archive(ABC):
         ArchiveError
             If the archive holds nothing of the kind.
         TransferError
-            If not every instance came; ``missing`` says which did not. What came is in ``folder``.
+            If not every instance came; ``missing`` has the UIDs of the others.
         """
         uids = {"StudyInstanceUID": study, "SeriesInstanceUID": series, "SOPInstanceUID": instance}
         query = {key: str(uid) for key, uid in uids.items() if uid is not None}
         if not query or not all(map(is_uid, query.values())):
             raise ArchiveError("Expected the UID of what to fetch: fetch(study=...), (series=...) or (instance=...).")
-        with _bar(None, "fetching", progress) as bar:
+        with progress_bar(None, "fetching", progress) as bar:
             incoming = Incoming(query, Path(folder) if folder is not None else None, bar.update)
-            for pause in _pauses(retries):
-                time.sleep(pause)
+            for _ in pauses(retries):
                 reason = self._fetch_rest(incoming)
-                if incoming.error:
-                    raise incoming.error
                 bar.total = len(incoming.located)
-                if not (rest := incoming.rest()) and incoming.located:
+                if incoming.located and not incoming.rest():
                     return incoming.everything()
-        if not incoming.located:
-            raise ArchiveUnavailable(f"{reason}.")
-        failed = {uid: reason or incoming.reasons.get(uid, "the archive did not send it") for uid in rest}
-        raise incomplete("came back from the archive", len(incoming.located), failed)
+        raise incoming.failed(reason)
 
     def _fetch_rest(self, incoming: Incoming) -> str:
         """Fetch what has not come yet; return why it stopped early, or nothing."""
@@ -263,14 +221,16 @@ class Archive(ABC):
             return self._retrieve(rest, incoming.keep) if rest else ""
         except ArchiveUnavailable as error:
             return str(error).rstrip(".")
+        finally:
+            if incoming.error:
+                raise incoming.error
 
     def echo(self) -> bool:
         """Whether the archive answers: a C-ECHO (PS3.7, 9.1.5), or a query where it is called by HTTP."""
         try:
-            self._find("study", {"StudyInstanceUID": "1.2.840.10008.1.1"})
+            return isinstance(self._find("study", {"StudyInstanceUID": "1.2.840.10008.1.1"}), list)
         except ArchiveError:
             return False
-        return True
 
     def commit(self, what: Sendable) -> dict[str, Any]:
         """Ask the archive whether it has taken instances into its keeping: storage commitment (PS3.4, annex J).
@@ -283,18 +243,13 @@ class Archive(ABC):
         Returns
         -------
         dict
-            ``"committed"``, a list of SOP Instance UIDs; and ``"failed"``, why the others are not, by UID.
-
-        Raises
-        ------
-        ArchiveError
-            If the archive offers no storage commitment, or reports nothing within its timeout.
+            ``"committed"``, a list of UIDs; and ``"failed"``, why the others are not, by UID. (An ArchiveError says
+            that the archive offers no storage commitment, or reports nothing within its timeout.)
         """
-        given = [what] if isinstance(what, Dataset | str | Path) else list(what)
-        uids = [str(one) for one in given if isinstance(one, str) and is_uid(one)]
+        uids = [] if isinstance(what, Dataset | str | Path) else [str(x) for x in what if not isinstance(x, Dataset)]
+        if not uids or not all(map(is_uid, uids)):
+            return self._commit({item.uid: item.sop_class for item in instances(what)})
         classes: dict[str, str] = {}
-        if rest := [one for one in given if not (isinstance(one, str) and is_uid(one))]:
-            classes |= {item.uid: item.sop_class for item in instances(rest)}
         for start in range(0, len(uids), 200):  # a list of UIDs must fit into an address
             found = self._find("instance", {"SOPInstanceUID": "\\".join(uids[start : start + 200]), "SOPClassUID": ""})
             classes |= {str(one.SOPInstanceUID): str(one.SOPClassUID) for one in found}
@@ -314,20 +269,14 @@ class Archive(ABC):
         study
             Its Study Instance UID.
         instances
-            How many it must have by then. A result that is stored into a study makes it stable a second time:
-            this tells the two apart.
+            How many it must have by then: what is stored into a stable study makes it stable a second time.
         timeout
-            Seconds after which to give up.
+            Seconds after which to give up, by an ArchiveError.
 
         Returns
         -------
         int
             How many instances the study has.
-
-        Raises
-        ------
-        ArchiveError
-            If it is not so after ``timeout`` seconds.
         """
         deadline = time.monotonic() + timeout
         while True:
@@ -342,6 +291,49 @@ class Archive(ABC):
                 )
             time.sleep(0.2)
 
+    def _state(self, study: str) -> tuple[int, bool]:
+        """Return how many instances the study has, and whether it is stable: by their count, unless it is told."""
+        count = len(self._locate({"StudyInstanceUID": study}))
+        seen: dict[str, tuple[int, float]] = self.__dict__.setdefault("_seen", {})
+        if count != seen.get(study, (-1, 0.0))[0]:
+            seen[study] = (count, time.monotonic())
+        return count, bool(count) and time.monotonic() - seen[study][1] >= self.stable_age
+
+    def forward(self, study: str, to: Archive | tuple[str, str, int] | str, *, timeout: float = 60.0) -> int:
+        """Send a study on to another archive, from this one.
+
+        Parameters
+        ----------
+        study
+            Its Study Instance UID.
+        to
+            Another archive, or the AE title, host and port of any DICOM peer; or an AE title alone that this archive
+            knows, to which it then sends by C-MOVE (PS3.4, C.4.2).
+        timeout
+            Seconds after which it is given up.
+
+        Returns
+        -------
+        int
+            How many instances the peer took: all, else there is a TransferError.
+        """
+        if isinstance(to, str):
+            raise ArchiveError(f"Expected an archive, or AE title, host and port: {to} alone is for one with C-MOVE.")
+        ae_title, host, port = (to.ae_title, to.host, to.dicom_port or 0) if isinstance(to, Archive) else to
+        with tempfile.TemporaryDirectory(prefix="radkit-") as folder:
+            self.fetch(study=study, folder=folder, progress=False)
+            items, deadline = instances(folder), time.monotonic() + timeout
+            peer = dimse.Peer(ae_title, host, port, self._caller, timeout)
+            failed = dimse.store(peer, items, lambda: None, deadline=deadline)
+        if failed:
+            raise incomplete(f"arrived at {ae_title}", len(items), failed)
+        return len(items)
+
+    def close(self) -> None:
+        """Stop the archive that was started here, or let go of one that runs elsewhere. A second time is harmless."""
+        if self.server:
+            self.server.stop()
+
     def restart(self) -> None:
         """Start an archive that keeps a ``folder`` again, at the same ports: after a crash, say.
 
@@ -352,10 +344,10 @@ class Archive(ABC):
         ArchiveUnavailable
             If it does not start, was not started here, or was opened without a folder.
         """
-        if not (self.server and self.server.home.keep and self._again):
+        if not (self.server and self.server.home.keep):
             raise ArchiveUnavailable("Only an archive that was started here, with a folder that it keeps, can do that.")
         self.server.stop()
-        self.server = self._again()
+        self.server = self.server.again()
 
     def __enter__(self) -> Archive:
         return self
@@ -364,27 +356,6 @@ class Archive(ABC):
         self.close()
 
     def __repr__(self) -> str:
-        where = f"{self.url}, " if self.url else ""
-        return (
-            f"<{self.kind} archive: {where}DICOM {self.ae_title} at {self.host}:{self.dicom_port}; "
-            f"speaks {' and '.join(self.speaks)}{'' if self.url else ' only'}>"
-        )
-
-
-def _pauses(retries: int) -> list[float]:
-    """Return the seconds to wait before the first try and before each further one."""
-    return [0.0, *(min(0.25 * 2**n, 8.0) for n in range(retries))]
-
-
-def _bar(total: int | None, verb: str, progress: bool) -> Any:
-    return tqdm(total=total, desc=verb, unit="instance", delay=0.5, leave=False, file=sys.stdout, disable=not progress)
-
-
-def incomplete(what: str, total: int, failed: dict[str, str]) -> TransferError:
-    """Say how many of how many arrived, and why the others did not (by UID)."""
-    reason = next(iter(failed.values()))
-    return TransferError(
-        f"{total - len(failed)} of {total} instances {what}; {len(failed)} did not: {reason}. "
-        "The error's .missing lists them. To do the same again is safe: nothing is stored twice.",
-        missing=tuple(failed),
-    )
+        where = [self.url or "", f"DICOM {self.ae_title} at {self.host}:{self.dicom_port}" if self.dicom_port else ""]
+        speaks = " and ".join(self.speaks) + " only" * (len(self.speaks) == 1)
+        return f"<{self.kind} archive: {', '.join(filter(None, where))}; speaks {speaks}>"

@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 from ..errors import ArchiveError
-from . import embedded, orthanc, remote
+from . import dicomweb, embedded, orthanc, remote
 from .archive import AE_TITLE, CALLER, Archive
+from .server import Wish
 from .tls import Tls
 
 
@@ -82,38 +81,22 @@ def open_archive(
     if kind.startswith("dicom://"):
         return remote.call(kind, caller=caller, port=dicom_port, stable_age=stable_age, timeout=timeout, tls=tls)
     if kind.startswith(("http://", "https://")):
-        return _by_http(kind, stable_age=stable_age, timeout=timeout, tls=tls)
+        try:  # Orthanc's own REST interface is quicker
+            return orthanc.connect(kind, timeout=timeout, tls=tls)
+        except orthanc.NotOrthanc:
+            return dicomweb.DicomwebArchive(*dicomweb.reach(kind, tls), timeout=timeout, stable_age=stable_age)
     if kind not in ("auto", "orthanc", "embedded"):
         raise ArchiveError(f"Expected 'auto', 'orthanc', 'embedded' or an address, got {kind!r}.")
     url = url or (os.environ.get("ORTHANC_URL") if folder is None else None)
     if url and kind != "embedded":
         return orthanc.connect(url, timeout=timeout, tls=tls)
     known = {CALLER: ("127.0.0.1", 104), AE_TITLE: ("127.0.0.1", 104), **(peers or {})}
-    common: dict[str, Any] = {
-        "folder": folder,
-        "ae_title": ae_title,
-        "peers": known,
-        "dicom_port": dicom_port,
-        "stable_age": stable_age,
-        "timeout": timeout,
-        "tls": bool(tls),
-    }
+    wish = Wish(folder, ae_title, known, http_port, dicom_port, stable_age, timeout, bool(tls))
     if kind != "embedded":
         try:
-            programs = orthanc.installed()
-            return orthanc.start(programs, http_port=http_port, **common)
+            return orthanc.start(orthanc.installed(), wish)
         except orthanc.NotInstalled as error:
             if kind == "orthanc":
                 raise
             warnings.warn(f"{error} Until then an embedded archive serves, which speaks DIMSE only.", stacklevel=2)
-    return embedded.start(**common)
-
-
-def _by_http(url: str, *, stable_age: float, timeout: float, tls: Tls) -> Archive:
-    """Reach Orthanc by its own REST interface, which is quicker; anything else by DICOMweb."""
-    try:
-        return orthanc.connect(url, timeout=timeout, tls=tls)
-    except orthanc.NotOrthanc:
-        return orthanc.connect(
-            url, timeout=timeout, tls=tls, kind=partial(remote.DicomwebArchive, stable_age=stable_age)
-        )
+    return embedded.start(wish)

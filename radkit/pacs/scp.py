@@ -12,7 +12,7 @@ import math
 import os
 import ssl
 import sys
-import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,7 +24,7 @@ from pydicom.errors import InvalidDicomError
 from .._optional import optional
 from . import dimse
 from .instances import is_uid, parse
-from .limits import PDU, guard, message_ended
+from .limits import PDU
 from .matching import matches
 
 _LONGEST = 1024  # bytes of a value that can be asked for
@@ -62,18 +62,15 @@ class Store:
             return 0x0000 if self.headers[uid].StudyInstanceUID == header.StudyInstanceUID else _NOT_AS_SAID
         if len(data) > self.room:
             return _NO_SPACE
+        part = self.folder / f"{uid}-{threading.get_ident()}.part"
         try:
-            handle, part = tempfile.mkstemp(dir=self.folder, suffix=".part")
-            try:
-                with os.fdopen(handle, "wb") as file:
-                    file.write(data)
-                    file.flush()
-                    os.fsync(file.fileno())
-                Path(part).replace(self.path(uid))
-            except OSError:
-                Path(part).unlink(missing_ok=True)
-                raise
+            with part.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            part.replace(self.path(uid))
         except OSError as error:
+            part.unlink(missing_ok=True)
             print(f"cannot store: {error.strerror}", file=sys.stderr)
             return _NO_SPACE
         self.headers[uid] = header
@@ -127,8 +124,7 @@ def on_find(event: Any, store: Store) -> Iterator[tuple[int, Dataset | None]]:
     query = event.identifier
     for found in store.match(query):
         if event.is_cancelled:
-            yield 0xFE00, None
-            return
+            return (yield 0xFE00, None)
         answer = Dataset()
         answer.SpecificCharacterSet = "ISO_IR 192"
         for key in query:
@@ -144,20 +140,12 @@ def on_get(event: Any, store: Store) -> Iterator[Any]:
     yield len(uids)
     for uid in uids:
         if event.is_cancelled:
-            yield 0xFE00, None
-            return
+            return (yield 0xFE00, None)
         yield 0xFF00, dcmread(store.path(uid))
 
 
 def serve(
-    *,
-    folder: str,
-    account: list[int] | None,
-    port: int,
-    ae_title: str,
-    callers: list[str],
-    quota: int,
-    tls: list[str] | None,
+    *, folder: str, account: list[int], port: int, ae_title: str, callers: list[str], quota: int, tls: list[str]
 ) -> None:
     """Serve ``folder`` on loopback until the process is ended, by TLS with the certificate and key of ``tls``."""
     pynetdicom = optional("pynetdicom")
@@ -178,13 +166,10 @@ def serve(
     for sop_class in (dimse.ECHO, dimse.FIND, dimse.GET):
         ae.add_supported_context(sop_class)
     for context in pynetdicom.AllStoragePresentationContexts:
-        # As SCP of what we are sent, and as SCU of what C-GET asks us for.
-        ae.add_supported_context(
-            context.abstract_syntax, pynetdicom.ALL_TRANSFER_SYNTAXES, scu_role=True, scp_role=True
-        )
+        sop_class, roles = context.abstract_syntax, {"scp_role": True, "scu_role": True}  # for C-STORE, for C-GET
+        ae.add_supported_context(sop_class, pynetdicom.ALL_TRANSFER_SYNTAXES, **roles)
     handlers = [
-        (evt.EVT_CONN_OPEN, guard),
-        (evt.EVT_DIMSE_RECV, message_ended),
+        *dimse.guards(),
         (evt.EVT_C_ECHO, lambda event: 0x0000),
         (evt.EVT_C_STORE, on_store, [store]),
         (evt.EVT_C_FIND, on_find, [store]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -14,6 +15,7 @@ import time
 import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from ..errors import ArchiveUnavailable
@@ -31,6 +33,20 @@ class Password(str):
 
 
 @dataclass(frozen=True)
+class Wish:
+    """What was asked for, of an archive that is to be started; see :func:`radkit.pacs.open_archive`."""
+
+    folder: str | Path | None
+    ae_title: str
+    peers: Mapping[str, tuple[str, int]]
+    http_port: int
+    dicom_port: int
+    stable_age: int
+    timeout: float
+    tls: bool
+
+
+@dataclass(frozen=True)
 class Home:
     """Where a server lives: ``store`` is its own; its log, lock and configuration lie beside it in ``folder``."""
 
@@ -45,9 +61,9 @@ class Home:
         return self.folder / self.kind
 
     @property
-    def log(self) -> Path:
-        """What the server said, of its latest start."""
-        return self.folder / f"{self.kind}.log"
+    def certificate(self) -> Path:
+        """What the server shows by TLS."""
+        return self.folder / "certificate.pem"
 
     def secret(self, content: object = None) -> Path:
         """Write ``content``, if any, as JSON to a new file that only the server's account can read."""
@@ -66,11 +82,8 @@ def _unprivileged() -> tuple[int, int] | None:
     import pwd
 
     for name in ("orthanc", "nobody"):
-        try:
-            entry = pwd.getpwnam(name)
-            return entry.pw_uid, entry.pw_gid
-        except KeyError:
-            continue
+        with contextlib.suppress(KeyError):
+            return pwd.getpwnam(name)[2:4]
     return 65534, 65534
 
 
@@ -80,12 +93,10 @@ def _can_enter(folder: Path, uid: int) -> bool:
 
 
 def _fresh_folder(account: tuple[int, int] | None) -> Path:
-    parent = Path.cwd() / ".radkit" / "archive"
-    try:
+    parent, usable = Path.cwd() / ".radkit" / "archive", False
+    with contextlib.suppress(OSError):
         parent.mkdir(parents=True, exist_ok=True)
         usable = os.access(parent, os.W_OK) and (account is None or _can_enter(parent, account[0]))
-    except OSError:
-        usable = False
     folder = Path(tempfile.mkdtemp(dir=parent if usable else None, prefix="radkit-"))
     folder.chmod(0o711)  # the server's account may pass through, to the store that is its own
     return folder
@@ -101,10 +112,11 @@ def make_home(folder: str | Path | None, kind: str) -> Home:
         base = _fresh_folder(account) if folder is None else Path(folder).expanduser().resolve()
         home = Home(base, kind, folder is not None, account)
         home.store.mkdir(parents=True, exist_ok=True, mode=0o700)
-        if account and home.store.stat().st_uid == 0:
+        owner = home.store.stat()
+        if account and owner.st_uid == 0:
             os.chown(home.store, *account)
         elif account:  # a store that somebody else began, perhaps as an ordinary user: it stays theirs
-            home = Home(base, kind, home.keep, (home.store.stat().st_uid, home.store.stat().st_gid))
+            home = Home(base, kind, home.keep, (owner.st_uid, owner.st_gid))
         home.secret().unlink()
     except OSError as error:
         raise ArchiveUnavailable(
@@ -122,23 +134,20 @@ def make_home(folder: str | Path | None, kind: str) -> Home:
 class Server:
     """A running server and its supervisor. ``pid`` is the server's, ``supervisor`` the supervisor's."""
 
+    ports: tuple[int, ...]
+    again: Callable[[], Server]  # starts it again at the same ports
+
     def __init__(
-        self,
-        command: list[str],
-        home: Home,
-        env: Mapping[str, str],
-        *,
-        secrets: tuple[Path, ...] = (),
-        drop: bool = True,
+        self, command: list[str], home: Home, env: Mapping[str, str], *, secret: Path | None = None, drop: bool = True
     ):
-        self.home, self._secrets = home, secrets
+        self.home, self._secret = home, secret
         order = {
             "command": command,
             "folder": str(home.folder),
-            "log": str(home.log),
+            "log": str(home.folder / f"{home.kind}.log"),
             "account": home.account if drop else None,
             "keep": home.keep,
-            "remove": [str(path) for path in secrets],
+            "remove": [str(secret)] if secret else [],
         }
         script = str(Path(__file__).with_name("supervisor.py"))
         self._process = subprocess.Popen(
@@ -167,11 +176,6 @@ class Server:
         except subprocess.TimeoutExpired:
             return True
         return False
-
-    def forget_secrets(self) -> None:
-        """Remove the files that only the start needed."""
-        for path in self._secrets:
-            path.unlink(missing_ok=True)
 
     def last_words(self) -> str:
         """Return the end of the log of a server that has been stopped."""
@@ -207,22 +211,20 @@ def _free_ports(wanted: tuple[int, ...]) -> tuple[int, ...]:
 def _taken(ports: tuple[int, ...]) -> list[int]:
     taken = []
     for port in ports:
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, int(os.name == "posix"))
-            try:
-                probe.bind(("", port))
-            except OSError:
-                taken.append(port)
+        try:
+            socket.create_server(("", port)).close()  # where the system can, past connections that are just ending
+        except OSError:
+            taken.append(port)
     return taken
 
 
 def launch(
     start: Callable[[tuple[int, ...]], Server],
-    ready: Callable[[tuple[int, ...]], bool],
+    ready: Callable[[Server], bool],
     *,
     ports: tuple[int, ...],
     timeout: float,
-) -> tuple[Server, tuple[int, ...]]:
+) -> Server:
     """Start a server on ``ports`` (0: any free one) and wait until it answers.
 
     ArchiveUnavailable says that a port that was asked for is taken, that the server ended (with its last words), or
@@ -233,18 +235,18 @@ def launch(
         chosen = _free_ports(ports)
         if asked := _taken(tuple(port for port in ports if port)):
             raise ArchiveUnavailable(
-                f"Port {asked[0]} is in use by another program. Leave the port out, and a free one is found; "
-                "or stop that program."
+                f"Port {asked[0]} is in use by another program. Leave it out: a free one is found."
             )
         server = start(chosen)
+        server.ports, server.again = chosen, partial(launch, start, ready, ports=chosen, timeout=timeout)
         while server.alive() and time.monotonic() < deadline:
-            if ready(chosen) and server.alive():
-                return server, chosen
+            if ready(server) and server.alive():
+                if server._secret:
+                    server._secret.unlink(missing_ok=True)  # only the start needed it
+                return server
             time.sleep(0.03)
         how = f"did not answer within {timeout:g} s" if server.alive() else "ended at its start"
         server.stop()
         if attempt == _PORT_TRIES or not _taken(chosen):  # else another program was quicker: try other ports
-            raise ArchiveUnavailable(
-                f"The {server.home.kind} archive {how}. The end of its log:\n{server.last_words()}"
-            )
-    raise AssertionError("unreachable: the last attempt returns or raises")
+            break
+    raise ArchiveUnavailable(f"The {server.home.kind} archive {how}. The end of its log:\n{server.last_words()}")

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-import queue
 import threading
 import time
+from concurrent.futures import Future, wait
 from functools import partial
 from typing import Any
 
@@ -30,32 +29,28 @@ class BoundedSession(requests.Session):
 
     def send(self, request: requests.PreparedRequest, **options: Any) -> requests.Response:
         """Send ``request`` and read its answer to the end, or give up."""
-        told: queue.SimpleQueue[requests.Response | Exception] = queue.SimpleQueue()
+        told: Future[requests.Response] = Future()
         moved = [len(request.body or b"")]
         deadline = time.monotonic() + (options.get("timeout") or 60.0)
         call = partial(super().send, request, **{**options, "stream": True})
         threading.Thread(target=_read, args=(call, moved, told), daemon=True).start()
         while (left := deadline + moved[0] / SLOWEST - time.monotonic()) > 0:
-            with contextlib.suppress(queue.Empty):
-                answer = told.get(timeout=left)
-                if isinstance(answer, Exception):
-                    raise answer
-                return answer
+            if wait([told], left).done:
+                return told.result()
         raise requests.ReadTimeout(f"No whole answer from {request.url} in time.")
 
 
-def _read(call: Any, moved: list[int], told: queue.SimpleQueue[Any]) -> None:
+def _read(call: Any, moved: list[int], told: Future[requests.Response]) -> None:
     try:
         answer, parts, size = call(), [], 0
         most = MOST_TOLD if "json" in answer.headers.get("Content-Type", "") else LARGEST
         for part in answer.iter_content(2**18):
             parts.append(part)
-            size += len(part)
             moved[0] += len(part)
-            if size > most:
+            if (size := size + len(part)) > most:
                 answer.close()
                 raise TooMuch(f"the answer is longer than {most // 2**20} MB")
         answer._content = b"".join(parts)
-        told.put(answer)
+        told.set_result(answer)
     except Exception as error:
-        told.put(error)
+        told.set_exception(error)

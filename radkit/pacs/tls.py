@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import queue
+import contextlib
 import shutil
-import socket
 import ssl
 import subprocess
 import threading
@@ -24,7 +23,7 @@ def own_files(home: Home) -> tuple[Path, Path]:
 
     The certificate speaks for loopback and for nothing else, and nobody but the archive has signed it.
     """
-    certificate, both = home.folder / "certificate.pem", home.folder / "key.pem"
+    certificate, both = home.certificate, home.folder / "key.pem"
     if certificate.is_file() and both.is_file():
         return certificate, both
     if not (openssl := shutil.which("openssl")):
@@ -40,49 +39,44 @@ def own_files(home: Home) -> tuple[Path, Path]:
     return certificate, key.replace(both)
 
 
-async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    try:
-        while data := await reader.read(2**18):
-            writer.write(data)
-            await writer.drain()
-    except OSError:
-        pass
-    finally:
-        writer.close()
-
-
-def front(files: tuple[Path, Path], port: int, behind: int) -> tuple[int, Callable[[], object]]:
+def front(home: Home, port: int, behind: int) -> tuple[int, Callable[[], object]]:
     """Answer HTTPS on loopback for the HTTP server ``behind``; return the port, and what ends it.
 
     Debian's Orthanc 1.10 dies at its first HTTPS connection (its civetweb does not fit OpenSSL 3): hence this.
     """
+    made, loop = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH), asyncio.new_event_loop()
+    made.load_cert_chain(*own_files(home))
+
+    async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.closing(writer), contextlib.suppress(OSError):
+            while data := await reader.read(2**18):
+                writer.write(data)
+                await writer.drain()
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
+        with contextlib.closing(writer), contextlib.suppress(OSError):
             inner, outer = await asyncio.open_connection("127.0.0.1", behind)
-        except OSError:
-            return writer.close()
-        await asyncio.gather(_pump(reader, outer), _pump(inner, writer))
+            await asyncio.gather(pump(reader, outer), pump(inner, writer))
 
     async def serve() -> None:
-        loop, stop = asyncio.get_running_loop(), asyncio.Event()
-        loop.set_exception_handler(lambda *_: None)  # a stranger's broken handshake is not the learner's to read
-        ends.put(lambda: loop.is_closed() or loop.call_soon_threadsafe(stop.set))
-        async with await asyncio.start_server(answer, sock=listener, ssl=made):
-            await stop.wait()
+        async with server:
+            await ended.wait()
             for task in asyncio.all_tasks() - {asyncio.current_task()}:
                 task.cancel()
             await asyncio.sleep(0.05)  # time for the connections to close
 
-    made, ends = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH), queue.SimpleQueue[Callable[[], object]]()
-    made.load_cert_chain(*files)
+    def run() -> None:
+        loop.run_until_complete(serve())
+        loop.close()
+
+    loop.set_exception_handler(lambda *_: None)  # a stranger's broken handshake is not the learner's to read
     try:
-        listener = socket.create_server(("127.0.0.1", port))
+        server = loop.run_until_complete(asyncio.start_server(answer, "127.0.0.1", port, ssl=made))
     except OSError as error:
         raise ArchiveUnavailable(f"Port {port} is in use by another program. Leave the port out.") from error
-    shown = listener.getsockname()[1]
-    threading.Thread(target=lambda: asyncio.run(serve()), daemon=True).start()
-    return shown, ends.get()
+    ended = asyncio.Event()
+    threading.Thread(target=run, daemon=True).start()
+    return server.sockets[0].getsockname()[1], lambda: loop.is_closed() or loop.call_soon_threadsafe(ended.set)
 
 
 def context(tls: Tls | None) -> ssl.SSLContext | None:

@@ -67,14 +67,14 @@ class Watcher:
     Parameters
     ----------
     archive
-        What to watch, and where the DICOM files in ``output_folder`` go unless ``results_to`` names another archive.
+        What to watch, and where the DICOM files in ``output_folder`` go.
     run
         Such as ``lambda i, o: rk.deploy.run_map(map_folder, i, o, progress=False)``; it is called in threads.
     journal
         A folder, for the journal and the studies in flight. The journal names no patient: UIDs alone.
     where
-        Which series: for each DICOM keyword a value, a pattern (``*``, ``?``), a list of these or a function of the
-        value; or one function of an instance. Without a rule, every series of images.
+        Which series: for each DICOM keyword a value, a pattern (``*``, ``?``) or a list of these; or one function of an
+        instance. Without a rule, every series of images.
     workers, poll_s
         How many studies are in flight at once; seconds between two looks at the archive.
     retries, backoff_s
@@ -92,7 +92,6 @@ class Watcher:
     workers: int = 4
     retries: int = 3
     backoff_s: float = 10.0
-    results_to: Archive | None = None
     poll_s: float = 1.0
     progress: Callable[[Study], object] = lambda study: None
 
@@ -109,7 +108,10 @@ class Watcher:
     def start(self) -> Watcher:
         """Begin, in threads of this process, with what an earlier watcher left undone.
 
-        ArchiveError: no answer, a rule that names no DICOM keyword, or another watcher works on this journal.
+        Raises
+        ------
+        ArchiveError
+            If there is no answer, the rule names no DICOM keyword, or another watcher works on this journal.
         """
         if self._loop is None:
             self.archive.find("series", SeriesInstanceUID="0", **self._keys)
@@ -156,8 +158,7 @@ class Watcher:
 
     def retry(self, study: str) -> None:
         """Try a study again that is parked, refused or failed; results that are already made are only sent."""
-        found = self._read("uid = ? AND state IN ('parked', 'refused', 'failed')", study)
-        if not found:
+        if not (found := self._read("uid = ? AND state IN ('parked', 'refused', 'failed')", study)):
             raise ArchiveError(f"Expected a study that is parked, refused or failed; {clean(study, 64)} is none.")
         self._set(found[0], state="seen", attempts=0, due=time.time(), why="")
 
@@ -166,6 +167,12 @@ class Watcher:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
+    def __repr__(self) -> str:
+        return str(self._table())
+
+    def _repr_html_(self) -> str:
+        return self._table()._repr_html_()
+
     def _table(self) -> Studies:
         found, rows = self.studies, list[list[str] | str]()
         for one in found:
@@ -173,12 +180,6 @@ class Watcher:
             rows += [one.why] if one.why else []
         tally = [f"{count} {state}" for state, count in Counter(one.state for one in found).items()]
         return Studies("; ".join([counted(len(found), "study", "studies"), *tally, self._trouble]).strip("; "), rows)
-
-    def __repr__(self) -> str:
-        return str(self._table())
-
-    def _repr_html_(self) -> str:
-        return self._table()._repr_html_()
 
     def _sql(self, order: str, *values: object) -> list[Any]:
         with contextlib.closing(sqlite3.connect(self._folder / "journal.sqlite", timeout=60)) as base, base:
@@ -209,7 +210,7 @@ class Watcher:
         """Enter the studies that have changed and are stable."""
         orthanc: Any = self.archive if self.archive.kind == "orthanc" else None
         if time.monotonic() >= self._sweep_at:
-            self._since = orthanc._rest("GET", "/changes?last")["Last"] if orthanc else 0
+            self._since = orthanc and orthanc._rest("GET", "/changes?last")["Last"]
             for one in self.archive.find("study", NumberOfStudyRelatedInstances=""):
                 if self._held.get(one.StudyInstanceUID, -1) != one.get("NumberOfStudyRelatedInstances"):
                     self._pending.add(str(one.StudyInstanceUID))
@@ -254,11 +255,10 @@ class Watcher:
         """Whether a series fits the rule: by the answer to a query or, where that does not say all, by an instance."""
         if header.get("Modality") in DERIVED and "Modality" not in self._keys:
             return False
-        if callable(self.where) or not all(header.get(key) for key in self._keys):
+        rule = self.where or {}
+        if callable(rule) or not all(header.get(key) for key in rule):
             header = self.archive.fetch(**instance, progress=False)[0]
-        if callable(self.where):
-            return bool(self.where(header))
-        return all(_agrees(header, *pair) for pair in (self.where or {}).items())
+        return bool(rule(header)) if callable(rule) else all(_agrees(header, *pair) for pair in rule.items())
 
     def _launch(self) -> None:
         for study in self._read(f"state NOT IN {ENDED} AND due <= ?", time.time()):
@@ -274,7 +274,7 @@ class Watcher:
                 if not (study.made and (folder / "output").is_dir()):
                     study = self._make(study, folder)
                 if files := _results(folder):
-                    (self.results_to or self.archive).send(files, progress=False)
+                    self.archive.send(files, progress=False)
                 self._set(study, state="stored", why="", seconds=time.monotonic() - start)
                 shutil.rmtree(folder, ignore_errors=True)
             except BaseException as error:  # also of a run that would exit: a thread has nobody to tell
@@ -289,8 +289,7 @@ class Watcher:
         (folder / "output").mkdir(parents=True)
         what: dict[str, Any] = {"study": study.uid, "folder": folder / "input", "progress": False}
         series = set(self._images(study.uid).values())
-        inputs = {path.stem for one in series for path in self.archive.fetch(series=one, **what)}
-        if not inputs:
+        if not (inputs := {path.stem for one in series for path in self.archive.fetch(series=one, **what)}):
             raise ArchiveError("No image of the study fits the rule any more.")
         self.run(folder / "input", folder / "output")
         shutil.rmtree(folder / "input")
@@ -305,7 +304,7 @@ class Watcher:
     def _failed(self, study: Study, error: BaseException, seconds: float) -> None:
         """Enter what went wrong, and whether and when to try again."""
         why, state, wait = _why(error), "failed", self.backoff_s * 2 ** (study.attempts - 1)
-        if isinstance(error, ArchiveError) and not self._answers():  # which is not the study's fault
+        if isinstance(error, ArchiveError) and not self.archive.echo():  # which is not the study's fault
             study, wait = study._replace(attempts=study.attempts - 1), self.backoff_s
         elif isinstance(error, InputRefused):
             state = "refused"
@@ -314,12 +313,6 @@ class Watcher:
         for name in ("input",) if study.made else ("input", "output"):
             shutil.rmtree(self._folder / study.uid / name, ignore_errors=True)
         self._set(study, state=state, why=why, seconds=seconds, due=time.time() + wait)
-
-    def _answers(self) -> bool:
-        try:
-            return all(isinstance(x.find(StudyInstanceUID="0"), list) for x in (self.archive, self.results_to) if x)
-        except ArchiveUnavailable:
-            return False
 
 
 watch = Watcher  # which reads as what it does
@@ -335,8 +328,6 @@ def _results(folder: Path) -> list[Path]:
 
 
 def _agrees(header: Dataset, keyword: str, wanted: Any) -> bool:
-    if callable(wanted):
-        return bool(wanted(header.get(keyword)))
     choices = wanted if isinstance(wanted, list | tuple | set) else [wanted]
     vr = dictionary_VR(keyword)
     return any(matches(DataElement(keyword, vr, str(one), validation_mode=IGNORE), header) for one in choices)

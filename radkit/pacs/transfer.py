@@ -1,16 +1,19 @@
-"""What comes back from an archive: checked to be what was asked for, and kept whole or not at all."""
+"""What a transfer is made of: a bar, pauses, what came (checked, and kept whole or not at all), what is missing."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 from pydicom import Dataset
+from tqdm import tqdm
 
-from ..errors import ArchiveError, DicomError
+from ..errors import ArchiveError, ArchiveUnavailable, DicomError, TransferError
 from .instances import parse
 
 
@@ -38,11 +41,9 @@ class Incoming:
             return
         try:
             dataset = self._checked(uid, data)
+            self._note(uid, dataset, _write(self._path(uid), data) if self.folder else dataset)
         except DicomError as error:
             self.reasons[uid] = str(error).rstrip(".")
-            return
-        try:
-            self._note(uid, dataset, _write(self._path(uid), data) if self.folder else dataset)
         except ArchiveError as error:
             self.error = error
             raise
@@ -50,6 +51,13 @@ class Incoming:
     def everything(self) -> list[Any]:
         """Return what came, by series and Instance Number."""
         return [one for _, one in sorted(self.got.values(), key=itemgetter(0))]
+
+    def failed(self, reason: str) -> ArchiveError:
+        """Return the error of a fetch that was given up, for ``reason`` or for what was wrong with each instance."""
+        if not self.located:
+            return ArchiveUnavailable(f"{reason}.")
+        failed = {uid: reason or self.reasons.get(uid, "the archive did not send it") for uid in self.rest()}
+        return incomplete("came back from the archive", len(self.located), failed)
 
     def _path(self, uid: str) -> Path:
         assert self.folder
@@ -79,3 +87,25 @@ def _write(path: Path, data: bytes) -> Path:
         with contextlib.suppress(OSError):
             part.unlink()
         raise ArchiveError(f"{path.parent} cannot be written to: {error.strerror}.") from error
+
+
+def pauses(retries: int) -> Iterator[int]:
+    """Wait before each try but the first, twice as long each time."""
+    for n in range(retries + 1):
+        time.sleep(min(0.125 * 2**n, 8.0) if n else 0)
+        yield n
+
+
+def progress_bar(total: int | None, verb: str, shown: bool) -> Any:
+    """Return a bar that shows itself when it takes more than half a second."""
+    return tqdm(total=total, desc=verb, unit="instance", delay=0.5, leave=False, file=sys.stdout, disable=not shown)
+
+
+def incomplete(what: str, total: int, failed: dict[str, str]) -> TransferError:
+    """Say how many of how many arrived, and why the others did not (by UID)."""
+    reason = next(iter(failed.values()))
+    return TransferError(
+        f"{total - len(failed)} of {total} instances {what}; {len(failed)} did not: {reason}. "
+        "The error's .missing lists them. To do the same again is safe: nothing is stored twice.",
+        missing=tuple(failed),
+    )
