@@ -8,6 +8,7 @@ secrets and mounts: none of them is left in the image.
 from __future__ import annotations
 
 import ast
+import contextlib
 import hashlib
 import re
 import shlex
@@ -17,7 +18,6 @@ import tempfile
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -26,11 +26,12 @@ from ..errors import DeployError
 from .box import Image, ask
 from .runner import read_command, run_child, tail
 
-try:
-    import fcntl
-except ImportError:  # Windows, where docker looks after its own store
-    fcntl = None  # type: ignore[assignment]
-
+# How each tool lists its containers, those of builds too, and removes one.
+CONTAINERS = {
+    "docker": ("docker ps -aq", "docker rm -f"),
+    "podman": ("podman ps -aq --external", "podman rm -f"),
+    "buildah": ("buildah containers -q", "buildah rm"),
+}
 # Where pip looks and how it gets there; its other settings are for this machine alone.
 PIP = ("index-url", "extra-index-url", "find-links", "no-index", "trusted-host", "proxy", "cert", "timeout")
 # Debian's smallest system with pip, from the mirror that this machine uses, in a mount space that vanishes with it.
@@ -84,11 +85,8 @@ def build_image(
     slug = re.sub(r"[^a-z0-9]+", "-", root.name.lower()).strip("-") or "map"
     tag, log = tag or f"localhost/{slug}:{version}", root.with_name(f"{root.name}.image.log")
     lower, _, upper = (root / "Dockerfile").read_text(encoding="utf-8").partition("FROM packages\n")
-    default = re.match(r"ARG BASE=(\S+)", lower)
-    if not (default and upper):
-        raise DeployError(
-            f"{root / 'Dockerfile'} is not that of build_map, with a stage of packages: build it by hand."
-        )
+    if not ((default := re.match(r"ARG BASE=(\S+)", lower)) and upper):
+        raise DeployError(f"{root / 'Dockerfile'} is none of build_map's, with a stage of packages: build it by hand.")
     images = cache_folder() / "images"
     images.mkdir(parents=True, exist_ok=True)
     with _alone(images / "lock", progress), tempfile.TemporaryDirectory(dir=images, ignore_cleanup_errors=True) as room:
@@ -100,29 +98,20 @@ def build_image(
     return Image(tag, build.tool, size, round(time.monotonic() - start, 1))
 
 
-@contextmanager
+@contextlib.contextmanager
 def _alone(lock: Path, progress: bool) -> Iterator[None]:
     """Wait until no other build is at work here: two would make the same packages twice."""
     with lock.open("w") as file:
-        if fcntl:
+        with contextlib.suppress(ImportError):  # on Windows docker looks after its own store
+            from fcntl import LOCK_EX, LOCK_NB, flock
+
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                flock(file, LOCK_EX | LOCK_NB)
             except BlockingIOError:
                 if progress:
                     print("Another image is being built on this machine: waiting for its end.", flush=True)
-                fcntl.flock(file, fcntl.LOCK_EX)
+                flock(file, LOCK_EX)
         yield
-
-
-def _tool(wanted: str | None) -> str:
-    """The tool that is asked for, or the first that works."""
-    for tool in ("docker", "podman", "buildah"):
-        if wanted in (None, tool) and ask(tool, "info") is not None:
-            return tool
-    raise DeployError(
-        f"{wanted or 'None of docker, podman and buildah'} is not there or does not work: no image can be built. "
-        "On Debian, as root: apt-get install buildah podman runc debootstrap"
-    )
 
 
 @dataclass(frozen=True)
@@ -138,10 +127,11 @@ class _Builder:
 
     def do(self, *command: str) -> None:
         """One step. The working containers are known by the name of what they were made from, which is ours alone."""
-        listing = {"buildah": "buildah containers -q", "podman": "podman ps -aq --external"}.get(self.tool, "true")
-        force = " -f" * (self.tool == "podman")
-        clean = f"{listing} --filter name={self.name} | xargs -r {self.tool} rm{force}; {self.tool} rmi {self.name}"
-        saying, clean = _last_line if self.progress else None, f"({clean}) >/dev/null 2>&1"
+        listing, remove = CONTAINERS[self.tool]
+        clean = (
+            f"({listing} --filter name={self.name} | xargs -r {remove}; {self.tool} rmi {self.name}) >/dev/null 2>&1"
+        )
+        saying = _last_line if self.progress else None
         if status := run_child(list(command), self.log, saying=saying, clean=clean, room=str(self.room)):
             full = "The disk is full. " * ("no space left" in self.log.read_text(errors="replace").lower())
             raise DeployError(f"{full}The image could not be built (exit status {status}). {tail(self.log)}")
@@ -200,6 +190,17 @@ def _last_line(log: Path) -> str:
     return "The image: " + "".join(line.strip()[:60] for line in lines[-2:-1])
 
 
+def _tool(wanted: str | None) -> str:
+    """The tool that is asked for, or the first that works."""
+    for tool in CONTAINERS:
+        if wanted in (None, tool) and ask(tool, "info") is not None:
+            return tool
+    raise DeployError(
+        f"{wanted or 'None of docker, podman and buildah'} is not there or does not work: no image can be built. "
+        "On Debian, as root: apt-get install buildah podman runc debootstrap"
+    )
+
+
 def _mirror(codename: str) -> str:
     """The mirror of this machine's Debian."""
     said = ask("apt-get", "indextargets", "--format", "$(CODENAME) $(COMPONENT) $(REPO_URI)", "Created-By: Packages")
@@ -221,16 +222,14 @@ def _pip_settings(room: Path, mounts: bool) -> list[str]:
     if certificates := settings.pop("cert", ""):
         options.append(f"--secret=id=ca,src={certificates}")
         settings["cert"] = "/run/secrets/ca"
-    for name, value in settings.items():
-        words = value.split()
-        for i, word in enumerate(words):
-            here = Path(word.removeprefix("file://"))
-            if mounts and name in ("index-url", "extra-index-url", "find-links") and here.is_dir():
-                top = here.parent if word.startswith("file://") else here  # an index's files lie beside its pages
-                there = f"/run/pip/{hashlib.sha256(bytes(top)).hexdigest()[:8]}"
-                options.append(f"--volume={top}:{there}:ro")
-                words[i] = word.replace(str(top), there)
-        settings[name] = " ".join(words)
-    lines = "\n".join(f"{name} = {value}" for name, value in settings.items())
+    places = " ".join(settings.get(name, "") for name in ("index-url", "extra-index-url", "find-links"))
+    lines = "\n".join(f"{name} = {' '.join(value.split())}" for name, value in settings.items())
+    for word in places.split() if mounts else ():
+        here = Path(word.removeprefix("file://"))
+        if here.is_dir():
+            top = here.parent if word.startswith("file://") else here  # an index's files lie beside its pages
+            there = f"/run/pip/{hashlib.sha256(bytes(top)).hexdigest()[:8]}"
+            options.append(f"--volume={top}:{there}:ro")
+            lines = lines.replace(str(top), there)
     (room / "pip.conf").write_text(f"[global]\n{lines}\n", encoding="utf-8")
     return options

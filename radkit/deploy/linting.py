@@ -6,27 +6,27 @@ import json
 import os
 import posixpath
 import re
+import shlex
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import yaml
 
 from .._optional import optional
 from ..dicom.table import Table, clean, counted
 from ..errors import DeployError
-from .runner import read_command
+from .runner import INSIDE, read_command
 from .unpacking import Contents, read_contents
 
 LEVELS = ("error", "warning", "note")
 MANIFESTS = ("etc/holoscan/app.json", "etc/holoscan/pkg.json")
 MODELS = "opt/holoscan/models/"
 REQUIREMENTS = re.compile(r"(opt/holoscan/app/|tmp/)?requirements[^/]*\.txt")
-INSIDE = re.compile(r"/(etc|opt|var)/holoscan(/|$)")
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Note:
 
 
 class _Findings(Table):
-    columns: ClassVar[tuple[str, ...]] = ("level", "where", "clause")
+    columns = ("level", "where", "clause")
 
 
 class Notes(list[Note]):
@@ -108,10 +108,8 @@ def lint_map(path: str | Path, *, try_entry: bool = False) -> Notes:
 
 def _describe(has: Contents) -> dict[str, Any]:
     """The MAP as one document, which the schema judges."""
-    files: dict[str, dict[str, Any]] = {}
-    models: dict[str, Any] = {}
-    requirements: dict[str, list[str]] = {}
-    described: dict[str, Any] = {"files": files, "models": models, "requirements": requirements}
+    described: dict[str, Any] = {"files": {}, "models": {}, "requirements": {}}
+    files, models = described["files"], described["models"]
     if has.config is not None:
         described["image"] = has.config
     for path, file in has.files.items():
@@ -126,7 +124,7 @@ def _describe(has: Contents) -> dict[str, Any]:
             models[MODELS + name] = [*models.get(MODELS + name, []), rest] if rest else name
         if REQUIREMENTS.fullmatch(path):
             lines = (line.partition("#")[0].strip() for line in text.splitlines())
-            requirements[path] = [line for line in lines if line]
+            described["requirements"][path] = [line for line in lines if line]
         if path in MANIFESTS:
             try:
                 described[path] = json.loads(file.data.decode("utf-8"))
@@ -195,19 +193,17 @@ def _amount(value: Any) -> float:
 def entry_point(folder: str | Path, *words: str, **settings: str) -> subprocess.CompletedProcess[str]:
     """Run the MAP's own entry point with nothing but the environment of its manifest, its paths led to ``folder``."""
     root = Path(folder).absolute()
-    _, here, _ = read_command(root)
-    try:
-        return _call(root / "var" / "holoscan" / "tools", *words, **{**here, **settings})
-    except OSError as error:
-        raise DeployError(f"{root} is no MAP folder: its entry point cannot be used ({error}).") from error
+    return _call(root / "var" / "holoscan" / "tools", *words, **{**read_command(root)[1], **settings})
 
 
 def _call(tools: Path, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    shell = [sys.executable] if b"python" in tools.read_bytes().partition(b"\n")[0] else ["bash"]
     kept = {name: os.environ[name] for name in ("PATH", "SYSTEMROOT") if name in os.environ}
-    return subprocess.run(
-        [*shell, str(tools), *words], env=kept | environment, capture_output=True, text=True, timeout=60
-    )
+    try:
+        shell = sys.executable if b"python" in tools.read_bytes().partition(b"\n")[0] else "bash"
+        command = [shell, str(tools), *words]
+        return subprocess.run(command, env=kept | environment, capture_output=True, text=True, timeout=60)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise DeployError(f"The entry script {tools} cannot be run: {type(error).__name__}: {error}") from error
 
 
 def _exit_status(root: Path) -> int:
@@ -219,9 +215,9 @@ def _exit_status(root: Path) -> int:
         app, new = Path(room, "seven.py"), Path(room, "app.json")
         app.write_text("raise SystemExit(7)")
         words = [sys.executable, str(app)]
-        try:
+        try:  # holoscan-cli's script wants JSON in the string
             packed = json.loads(old.read_text(encoding="utf-8"))["command"].startswith("[")
-            new.write_text(json.dumps({"command": json.dumps(words) if packed else " ".join(words)}))
-            return _call(tools, HOLOSCAN_APP_MANIFEST_PATH=str(new), HOLOSCAN_WORKDIR=room).returncode
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, subprocess.TimeoutExpired) as error:
-            raise DeployError(f"The entry script of {root} cannot be tried: {type(error).__name__}: {error}") from error
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            packed = False
+        new.write_text(json.dumps({"command": json.dumps(words) if packed else shlex.join(words)}))
+        return _call(tools, HOLOSCAN_APP_MANIFEST_PATH=str(new), HOLOSCAN_WORKDIR=room).returncode

@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,8 @@ from ..errors import DeployError, InputRefused
 from .box import Image, find_image, locked_box
 
 MARK = "[radkit] "  # how the application says in its log what it is doing
-POLL_S = 0.05
-QUIET_S = 2.0
-LAST_LINES = 15
+POLL_S, QUIET_S, LAST_LINES = 0.05, 2.0, 15
+INSIDE = re.compile(r"/(etc|opt|var)/holoscan(/|$)")  # a path of the image that is the MAP's own
 
 
 @dataclass(frozen=True)
@@ -91,13 +91,14 @@ def run_map(
     """
     source, output = (Path(path).absolute() for path in (input_folder, output_folder))
     image, wish = find_image(map_folder), {} if sdk else {"RADKIT_WITHOUT_SDK": "1"}
+    root = Path(str(map_folder)).absolute()
     if not source.is_dir():
         raise DeployError(f"The input folder {source} is not there.")
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise DeployError(
             f"The output folder {output} is not empty: a run wants a new one, so that nothing is mixed up."
         )
-    place = locked_box(image, source, output, wish) if image else _in_place(Path(str(map_folder)), source, output, wish)
+    place = locked_box(image, source, output, wish) if image else _in_place(root, source, output, wish)
     log, start = output.with_name(f"{output.name}.log"), time.monotonic()
     with place as order:
         log.write_bytes(b"")
@@ -121,10 +122,8 @@ def run_child(
     """
     deadline = time.monotonic() + timeout if timeout else float("inf")
     words = [sys.executable, "-I", "-S", str(Path(__file__).with_name("guard.py")), room, clean, *command]
-    with (
-        log.open("ab") as stream,
-        tqdm(bar_format="{desc} {elapsed}", delay=QUIET_S, leave=False, file=sys.stdout, disable=not saying) as bar,
-    ):
+    shown = partial(tqdm, bar_format="{desc} {elapsed}", delay=QUIET_S, mininterval=0.5, leave=False, file=sys.stdout)
+    with log.open("ab") as stream, shown(disable=not saying) as bar:
         where |= {"stdin": subprocess.PIPE, "stdout": stream, "stderr": subprocess.STDOUT}
         child = subprocess.Popen(words, start_new_session=True, **where)
         try:
@@ -140,11 +139,14 @@ def run_child(
 
 def read_command(root: Path) -> tuple[list[str], dict[str, str], str]:
     """The command, the environment and the version of a MAP folder, the paths of the image led into the folder."""
+
+    def here(path: str) -> str:
+        return str(root / path[1:]) if INSIDE.match(path) else path
+
     try:
         manifest = json.loads((root / "etc" / "holoscan" / "app.json").read_text(encoding="utf-8"))
-        environment = {name: _inside(root, value) for name, value in manifest.get("environment", {}).items()}
-        words = [_inside(root, word) for word in shlex.split(manifest["command"])]
-        return words, environment, str(manifest.get("version"))
+        environment = {name: here(value) for name, value in manifest.get("environment", {}).items()}
+        return [here(word) for word in shlex.split(manifest["command"])], environment, str(manifest.get("version"))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DeployError(f"{root} is no MAP folder: etc/holoscan/app.json cannot be used ({error}).") from error
 
@@ -152,20 +154,14 @@ def read_command(root: Path) -> tuple[list[str], dict[str, str], str]:
 @contextlib.contextmanager
 def _in_place(root: Path, source: Path, output: Path, wish: dict[str, str]) -> Iterator[dict[str, Any]]:
     """The command of a MAP folder as the manifest has it, and its environment."""
-    words, settings, _ = read_command(root.absolute())
+    words, settings, _ = read_command(root)
     output.mkdir(parents=True, exist_ok=True)
     if words[0] in ("python", "python3"):
         words[0] = sys.executable
-    here = {"HOLOSCAN_INPUT_PATH": str(source), "HOLOSCAN_OUTPUT_PATH": str(output)}
+    settings |= {"HOLOSCAN_INPUT_PATH": str(source), "HOLOSCAN_OUTPUT_PATH": str(output), **wish}
     # No .pyc files, or the MAP would differ after its first run.
-    here |= {"PYTHONDONTWRITEBYTECODE": "1", "PYTHONUNBUFFERED": "1"}
-    cwd = root.absolute() / "var" / "holoscan"
-    yield {"command": words, "env": {**os.environ, **settings, **here, **wish}, "cwd": cwd}
-
-
-def _inside(root: Path, path: str) -> str:
-    """Where a path of the image lies in the folder."""
-    return str(root / path.lstrip("/")) if re.match(r"/(etc|opt|var)/holoscan(/|$)", path) else path
+    settings |= {"PYTHONDONTWRITEBYTECODE": "1", "PYTHONUNBUFFERED": "1"}
+    yield {"command": words, "env": {**os.environ, **settings}, "cwd": root / "var" / "holoscan"}
 
 
 def _outcome(returncode: int | None, seconds: float, timeout: float, output: Path, log: Path) -> Run:
@@ -177,18 +173,13 @@ def _outcome(returncode: int | None, seconds: float, timeout: float, output: Pat
     except (OSError, ValueError):
         result = {}
     if result.get("status") == "refused":
-        why = f"The application refused its input: {result['reason']} {_refusals(result)}".rstrip()
-        raise InputRefused(why, returncode)
+        left = [f"{s['modality']} of {s['images']} images: {s['reason']}" for s in result["series"] if s["reason"]]
+        why = f" ({'; '.join(left)})" if left else ""
+        raise InputRefused(f"The application refused its input: {result['reason']}{why}", returncode)
     if returncode != 0:
         killed = ", killed from outside, as a system does that is out of memory" * (returncode == 137)
         raise DeployError(f"The application failed with exit status {returncode}{killed}. {tail(log)}", returncode)
     return Run(returncode, round(seconds, 2), sorted(p for p in output.rglob("*") if p.is_file()), log, result)
-
-
-def _refusals(result: dict[str, Any]) -> str:
-    """Series by series, why it was not taken."""
-    left = [f"{s['modality']} of {s['images']} images: {s['reason']}" for s in result["series"] if s["reason"]]
-    return f"({'; '.join(left)})" if left else ""
 
 
 def _last_step(log: Path) -> str:
