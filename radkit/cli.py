@@ -18,14 +18,19 @@ from .errors import RadkitError
 
 
 class Commands(click.Group):
-    """A group that turns every RadkitError into one plain sentence and exit status 1."""
+    """A group that turns every RadkitError, and what a disk refuses, into one plain sentence and exit status 1."""
 
     def invoke(self, context: click.Context) -> object:
         """Run the command."""
         try:
             return super().invoke(context)
-        except RadkitError as error:
-            raise click.ClickException(str(error)) from error
+        except BrokenPipeError:  # `| head` has read enough
+            raise
+        except (RadkitError, OSError) as error:
+            text = (
+                f"{error.filename}: {error.strerror}." if isinstance(error, OSError) and error.filename else str(error)
+            )
+            raise click.ClickException(text.replace("pass overwrite=True", "add --overwrite")) from error
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -51,7 +56,7 @@ def doctor() -> None:
 @click.option("--port", type=int, default=0, help="Port on 127.0.0.1 (default: a free one).")
 @click.option("--browser/--no-browser", default=True, help="Open a browser (default: yes, where there is one).")
 def lab(notebook: Path | None, port: int, browser: bool) -> None:
-    """Open JupyterLab on this machine alone, at NOTEBOOK (default: the first of the series)."""
+    """Open JupyterLab at NOTEBOOK (default: the first of the series)."""
     from .lab import start
 
     sys.exit(start(notebook or series()[0], port=port, browser=browser))
@@ -62,7 +67,7 @@ def lab(notebook: Path | None, port: int, browser: bool) -> None:
 @click.option("--jobs", default=2, show_default=True, help="How many notebooks run at a time.")
 @click.option("--out", default="build/tour", show_default=True, type=click.Path(path_type=Path), help="Where to write.")
 def tour(notebooks: tuple[Path, ...], jobs: int, out: Path) -> None:
-    """Run the whole series (or NOTEBOOKS) headless and write one page with every result."""
+    """Run the series (or NOTEBOOKS) headless; write one page of results."""
     from .tour import run
 
     stops = run(notebooks or series(), out, jobs=jobs)
@@ -77,13 +82,13 @@ def tour(notebooks: tuple[Path, ...], jobs: int, out: Path) -> None:
 @click.argument("path", type=click.Path(path_type=Path))
 @click.option("--problems", is_flag=True, help="Show only the series that something is wrong with.")
 def scan(path: Path, problems: bool) -> None:
-    """List the patients, studies and series under PATH, and what is wrong with each.
+    """List the series under PATH, and what is wrong with each.
 
     Exit status 0 if there is any DICOM series, 1 if there is none.
     """
     from .dicom import scan as find_series
 
-    found = find_series(path)
+    found = find_series(path, progress=sys.stdout.isatty())
     click.echo(found.with_problems() if problems else found)
     sys.exit(not found.series)
 
@@ -111,25 +116,20 @@ def profile_options(context: click.Context, parameter: click.Parameter, incomple
 @click.argument("folder", metavar="OUT", type=click.Path(path_type=Path))
 @click.option("--option", "options", multiple=True, shell_complete=profile_options,
               help="Option of the profile, such as modified-dates; repeatable.")  # fmt: skip
-@click.option(
-    "--secret-file", type=click.File("rb"), help="File with the secret of the mapping (default: thrown away)."
-)
+@click.option("--secret-file", type=click.File("rb"), help="With the secret of the mapping (default: thrown away).")
 @click.option("--burned-in", type=click.Choice(["refuse", "mask", "keep"]), default="refuse", show_default=True,
               help="What becomes of an object with text in its pixels.")  # fmt: skip
 @click.option("--report", type=click.Path(path_type=Path), help="Also write the report to this file, as JSON.")
-def deid(
-    source: Path,
-    folder: Path,
-    options: tuple[str, ...],
-    secret_file: BinaryIO | None,
-    burned_in: str,
-    report: Path | None,
-) -> None:
-    """Write de-identified copies of the DICOM files in IN to the new folder OUT (PS3.15 Basic Profile)."""
+def deid(source: Path, folder: Path, options: tuple[str, ...], secret_file: BinaryIO | None, burned_in: str,
+         report: Path | None) -> None:  # fmt: skip
+    """Write de-identified copies of IN to the new folder OUT.
+
+    By the Basic Profile of PS3.15; IN is not touched.
+    """
     from .dicom import deidentify
 
     secret = secret_file.read().strip() if secret_file else None
-    said = deidentify(source, folder, options=options, secret=secret, burned_in=burned_in)
+    said = deidentify(source, folder, options=options, secret=secret, burned_in=burned_in, progress=sys.stdout.isatty())
     click.echo(said)
     for path, reason in said.left_out.items():
         click.secho(f"left out: {path}: {reason}", fg="yellow", err=True)
@@ -152,7 +152,7 @@ def source_names(context: click.Context, parameter: click.Parameter, incomplete:
 
 @data.command("list")
 def list_sources() -> None:
-    """List the sources, and what the program takes from others: what each shows, where it comes from, its licence."""
+    """List the sources: what each shows, where from, its licence."""
     from ._assets import assets
     from .data import catalog
 
@@ -164,7 +164,7 @@ def list_sources() -> None:
 @data.command("fetch")
 @click.argument("names", nargs=-1, shell_complete=source_names)
 def fetch_sources(names: tuple[str, ...]) -> None:
-    """Fetch NAMES (default: all that `list` lists) into the cache, checking every byte."""
+    """Fetch NAMES (default: all) into the cache, checking every byte."""
     from ._assets import asset, assets
     from .data import catalog, fetch
 
@@ -181,7 +181,7 @@ def fetch_sources(names: tuple[str, ...]) -> None:
 @data.command("verify")
 @click.argument("names", nargs=-1, shell_complete=source_names)
 def verify_sources(names: tuple[str, ...]) -> None:
-    """Compare what the cache holds of NAMES (default: all that `list` lists) with the checksums promised."""
+    """Compare the cache with the checksums promised, of NAMES (default: all)."""
     from . import _assets
     from .data.cache import catalog, verify
 
@@ -208,13 +208,17 @@ def verify_sources(names: tuple[str, ...]) -> None:
 @click.option("--times", default=1, show_default=True, help="Time points of each patient (brain-lesions).")
 @click.option("--stand-in", is_flag=True, help="Grow from generated anatomy: no download.")
 def grow_cohort(name: str, folder: Path, n: int, seed: int, stand_in: bool, **knobs: Any) -> None:
-    """Grow the cohort NAME, nobody of whom exists, and write it as DICOM with its truth to the new folder OUT."""
+    """Grow a cohort, nobody of whom exists, as DICOM with its truth.
+
+    OUT is a new folder. Such as `radkit data cohort chest-nodules in -n 3`.
+    """
     from .data import cohort
 
     if folder.exists():
         raise click.BadParameter(f"{folder} exists already: name a new folder", param_hint="OUT")
-    grown = cohort(name, n, seed, stand_in=stand_in or None, **knobs)
-    click.echo(f"{grown!r}: {grown.write(folder)}")
+    progress = sys.stdout.isatty()
+    grown = cohort(name, n, seed, stand_in=stand_in or None, progress=progress, **knobs)
+    click.echo(f"{grown!r}: {grown.write(folder, progress=progress)}")
 
 
 main.add_command(map_)

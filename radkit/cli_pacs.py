@@ -27,16 +27,22 @@ SHOWN = {  # no patient's name, unless it is asked for
     "series": "SeriesInstanceUID Modality SeriesNumber SeriesDescription",
     "instance": "SOPInstanceUID SOPClassUID InstanceNumber",
 }
-PATH = click.Path(path_type=Path)
-THERE = click.Path(path_type=Path, exists=True)
-OTHER = click.option(
-    "--archive", "address", help="Another one: http://host:port (Orthanc, DICOMweb) or dicom://AET@host:port."
-)
+PATH, THERE = click.Path(path_type=Path), click.Path(path_type=Path, exists=True)
+
+
+def _address(context: click.Context, parameter: click.Parameter, address: str | None) -> str | None:
+    if address and not address.startswith(("http://", "https://", "dicom://")):
+        raise click.BadParameter(f"expected http://host:port or dicom://AET@host:port, got {address!r}")
+    return address
+
+
+OTHER = click.option("--archive", "address", metavar="ADDRESS", callback=_address,
+                     help="Another one: http://host:port (Orthanc, DICOMweb) or dicom://AET@host:port.")  # fmt: skip
 
 
 @click.group()
 def pacs() -> None:
-    """Start an archive for this folder; send, find, fetch and watch, in it or in any other archive."""
+    """Start an archive for this folder; ask it, or any other one."""
 
 
 def _here() -> dict[str, Any]:
@@ -50,8 +56,7 @@ def _opened(address: str | None = None, **options: Any) -> Archive:
     from .pacs import open_archive
 
     if address:
-        other: Any = {"url" if address.startswith("http") else "kind": address}
-        return open_archive(**other, **options)
+        return open_archive(address, **options)
     if not (state := _here()) and not os.environ.get("ORTHANC_URL"):
         raise ArchiveUnavailable("No archive runs for this folder: radkit pacs start, or name one with --archive.")
     try:
@@ -83,9 +88,10 @@ def study_uids(context: click.Context, parameter: click.Parameter, incomplete: s
 @click.option("--tls", is_flag=True, help="DICOM and HTTP by TLS, with a certificate made for it.")
 @click.option("--foreground", is_flag=True, help="Run until Ctrl-C, instead of in the background.")
 def start(kind: str, folder: Path, tls: bool, foreground: bool) -> None:
-    """Start an archive for this folder, which answers this machine alone, in the background.
+    """Start an archive for this folder, in the background.
 
-    Its account is in .radkit/pacs.json, for nobody else to read. What it is sent outlasts `radkit pacs stop`.
+    It answers this machine alone. Its account is in .radkit/pacs.json, for nobody else to read. What it is sent
+    outlasts `radkit pacs stop`.
     """
     with contextlib.suppress(ArchiveUnavailable):
         if _here():
@@ -98,10 +104,14 @@ def start(kind: str, folder: Path, tls: bool, foreground: bool) -> None:
     with LOG.open("wb") as log:  # an archive ends with the process that opened it: hence one that stays
         command = [sys.executable, "-m", "radkit.cli", *words]
         child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
-    while not STATE.exists():
-        if child.poll() is not None:
-            raise click.ClickException(LOG.read_text(errors="replace").rpartition("Error: ")[2].strip())
-        time.sleep(0.1)
+    try:
+        while not STATE.exists():
+            if child.poll() is not None:
+                raise click.ClickException(LOG.read_text(errors="replace").rpartition("Error: ")[2].strip())
+            time.sleep(0.1)
+    except KeyboardInterrupt:
+        child.terminate()
+        raise
     click.echo(_opened())
 
 
@@ -111,10 +121,10 @@ def _run(kind: Any, folder: Path, tls: bool) -> None:
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with contextlib.suppress(KeyboardInterrupt), open_archive(kind, folder=folder, tls=tls) as archive:
-        how = {"kind": f"dicom://{archive.ae_title}@{archive.host}:{archive.dicom_port}"}
+        where = f"dicom://{archive.ae_title}@{archive.host}:{archive.dicom_port}"
         if archive.url:
-            how = {"url": archive.url.replace("://", "://{}:{}@".format(*archive.session.auth))}  # type: ignore[attr-defined]
-        how |= {"tls": str(archive.certificate)} if tls else {}
+            where = archive.url.replace("://", "://{}:{}@".format(*archive.session.auth))  # type: ignore[attr-defined]
+        how = {"kind": where} | ({"tls": str(archive.certificate)} if tls else {})
         part = STATE.with_suffix(".part")
         part.unlink(missing_ok=True)
         with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
@@ -132,22 +142,35 @@ def _run(kind: Any, folder: Path, tls: bool) -> None:
 @pacs.command()
 def stop() -> None:
     """Stop the archive of this folder; what it holds stays."""
-    _opened()
+    try:
+        _opened()
+    except ArchiveUnavailable:
+        if not _here():
+            raise
+        STATE.unlink(missing_ok=True)
+        return click.echo("It had ended by itself.")
     deadline = time.monotonic() + 45
     STATE.replace(ENDING)
     while ENDING.exists():
         if time.monotonic() > deadline:
             raise click.ClickException(f"It does not end: see {LOG}.")
         time.sleep(0.1)
+    click.echo("Stopped; what it holds stays for the next start.")
 
 
 @pacs.command()
 @OTHER
 def status(address: str | None) -> None:
-    """Say which archive runs, where, what it holds and how much disk that takes; exit status 1 if none runs."""
+    """Say which archive runs, what it holds, and the disk it takes.
+
+    Exit status 1 if none runs.
+    """
+    from .dicom.table import counted
+
     archive = _opened(address)
-    counts = [int(one.get("NumberOfStudyRelatedInstances") or 0) for one in archive.find()]
-    click.echo(f"{archive}\n{len(counts)} studies, {sum(counts)} instances")
+    counts = [one.get("NumberOfStudyRelatedInstances") for one in archive.find()]
+    click.echo(f"{archive}\n{counted(len(counts), 'study', 'studies')}", nl=False)
+    click.echo("" if None in counts else f", {counted(sum(map(int, counts)), 'instance')}")  # not all archives count
     if not address and (folder := _here().get("folder")):
         size = sum(file.stat().st_size for file in Path(folder).rglob("*") if file.is_file())
         click.echo(f"{size / 1e6:,.1f} MB in {folder}")
@@ -157,8 +180,12 @@ def status(address: str | None) -> None:
 @click.argument("paths", nargs=-1, required=True, type=THERE)
 @OTHER
 def send(paths: tuple[Path, ...], address: str | None) -> None:
-    """Send DICOM files, and those in folders; what the archive holds already is not sent again."""
-    click.echo(f"The archive holds all {len(_opened(address).send(paths))} instances.")
+    """Send DICOM files, and those in folders.
+
+    What the archive holds already is not sent again: after a failure, do the same once more. Such as `radkit pacs send
+    in`.
+    """
+    click.echo(f"The archive holds all {len(_opened(address).send(paths, progress=sys.stdout.isatty()))} instances.")
 
 
 @pacs.command()
@@ -167,9 +194,10 @@ def send(paths: tuple[Path, ...], address: str | None) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print a list of JSON objects.")
 @OTHER
 def find(keys: tuple[str, ...], level: Any, as_json: bool, address: str | None) -> None:
-    """List what matches every KEYWORD=VALUE: a value, a pattern (* ?), a range of dates, or nothing, to see it.
+    """List what matches every KEYWORD=VALUE.
 
-    Such as `radkit pacs find StudyDate=20240101- ModalitiesInStudy=CT`. Exit status 1 if nothing matches.
+    VALUE is a value, a pattern (* ?), a range of dates, or nothing, to see what is there: `radkit pacs find
+    StudyDate=20240101- ModalitiesInStudy=CT PatientID=`. Exit status 1 if nothing matches.
     """
     from .dicom.table import clean
 
@@ -177,6 +205,8 @@ def find(keys: tuple[str, ...], level: Any, as_json: bool, address: str | None) 
     rows = [[clean(one.get(key, "")) for key in query] for one in _opened(address).find(level, **query)]
     if as_json:
         click.echo(json.dumps([dict(zip(query, row, strict=True)) for row in rows], indent=1))
+    elif not rows:
+        click.echo("Nothing matches.", err=True)
     else:
         widths = [max(map(len, column)) for column in zip(query, *rows, strict=True)]
         for row in (query, *rows):
@@ -190,36 +220,39 @@ def find(keys: tuple[str, ...], level: Any, as_json: bool, address: str | None) 
 @click.option("--out", required=True, type=PATH, help="Folder for the files, one an instance.")
 @OTHER
 def fetch(study: str | None, series: str | None, out: Path, address: str | None) -> None:
-    """Get a study or a series, such as `radkit pacs fetch --study 1.2.3 --out study`."""
-    click.echo(f"{out} holds all {len(_opened(address).fetch(study=study, series=series, folder=out))} instances.")
+    """Get a study or a series.
+
+    Such as `radkit pacs fetch --study 1.2.3 --out study`.
+    """
+    if not (study or series):
+        raise click.UsageError("Name what to get, with --study or --series; radkit pacs find lists them.")
+    what: dict[str, Any] = {"study": study, "series": series, "folder": out}
+    click.echo(f"{out} holds all {len(_opened(address).fetch(**what, progress=sys.stdout.isatty()))} instances.")
 
 
 @pacs.command()
-@click.argument("map_folder", type=THERE)
+@click.argument("map_folder", metavar="MAP", type=THERE)
 @click.option("--where", multiple=True, metavar="KEYWORD=VALUE", help="Which series; a keyword twice: either value.")
 @click.option("--journal", type=PATH, help="What has been done (default: in .radkit/watch, by the name of the MAP).")
-@click.option("--workers", default=4, show_default=True, help="How many studies are in flight at once.")
+@click.option("--workers", type=click.IntRange(1), default=4, show_default=True, help="Studies in flight at once.")
 @click.option("--retry", multiple=True, metavar="UID", help="Try this study again, which was parked or refused.")
 @OTHER
-def watch(
-    map_folder: Path,
-    where: tuple[str, ...],
-    journal: Path | None,
-    workers: int,
-    retry: tuple[str, ...],
-    address: str | None,
-) -> None:
-    """Run MAP_FOLDER once on each study that is or becomes stable, and store its results, until Ctrl-C.
+def watch(map_folder: Path, where: tuple[str, ...], journal: Path | None, workers: int, retry: tuple[str, ...],
+          address: str | None) -> None:  # fmt: skip
+    """Run a MAP once on each stable study and store its results.
 
     Such as `radkit pacs watch map --where Modality=CT`. The first Ctrl-C waits for what is in flight; a second one
     leaves it for the next time.
     """
     from .deploy import run_map
+    from .deploy.runner import read_command
     from .pacs import watch as watcher
 
+    read_command(map_folder.absolute())  # no MAP is told now, and not once a study
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // workers)))  # or runs slow one another
+    archive = _opened(address)
     one = watcher(
-        _opened(address),
+        archive,
         lambda images, output: run_map(map_folder, images, output, progress=False),
         journal=journal or Path(".radkit/watch") / map_folder.resolve().name,
         where=_pairs(where) or None,
@@ -228,5 +261,13 @@ def watch(
     )
     for uid in retry:
         one.retry(uid)
+
+    def ending(*_: object) -> None:
+        click.echo("Ending what is in flight; Ctrl-C again leaves it for the next time.", err=True)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, ending)
+    click.echo(f"Watching the {archive.kind} archive; Ctrl-C ends it.", err=True)
     one.serve()
     click.echo(one)
