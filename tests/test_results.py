@@ -321,3 +321,18 @@ def test_reading_refuses_what_is_something_else(written, small_ct):
     )
     with pytest.raises(ResultError, match="different frames of reference"):
         rk.results.read_segmentation(written[0], like=elsewhere)
+
+
+def test_a_segmentation_beside_its_images_is_no_empty_mask(written, small_ct):
+    affine = small_ct.volume.affine.copy()
+    affine[:3, 3] += small_ct.volume.affine[:3, 0] * 1000  # a grid of the same voxels, 2.5 m further up
+    above = Volume(small_ct.volume.array, affine, coordinate_system="PATIENT")
+    with pytest.raises(ResultError, match="lies beside the images"):
+        rk.results.read_segmentation(written[0], like=above)
+
+
+def test_an_outline_drawn_by_a_person_is_not_called_an_algorithms(small_ct, errors_of):
+    drawn = rk.results.write_segmentation(small_ct.mask, small_ct.files, algorithm="a mouse", by_hand=True)
+    (segment,) = drawn.SegmentSequence
+    assert segment.SegmentAlgorithmType == "MANUAL" and "SegmentationAlgorithmIdentificationSequence" not in segment
+    assert errors_of(drawn) == []

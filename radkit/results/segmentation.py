@@ -39,6 +39,7 @@ def write_segmentation(
     tracking: Mapping[int, tuple[str, str]] | None = None,
     algorithm: str = "radkit lung nodule",
     version: str = __version__,
+    by_hand: bool = False,
     when: datetime.datetime | None = None,
 ) -> hd.seg.Segmentation:
     """Make a SEG of the labels in a mask; each label becomes a segment, slices without a voxel are left out.
@@ -66,7 +67,9 @@ def write_segmentation(
     tracking : mapping of int to (TrackingID, TrackingUID), optional
         By label, what this finding was called in an earlier study: `Finding.tracking` of its report. New unless given.
     algorithm, version : str
-        What drew the mask.
+        What drew the mask, or what a person drew it with.
+    by_hand : bool
+        A person drew it: ``SegmentAlgorithmType`` MANUAL, and no algorithm is named in the segments.
     when : datetime.datetime, optional
         Date of the content; that of the images unless given: the same mask gives the same object any day.
 
@@ -89,8 +92,9 @@ def write_segmentation(
     array, labels = _numbered(slices, label)
     described = (names, kind, category, site, tracking)
     grid = (images[0].SeriesInstanceUID, [image.SOPInstanceUID for image in drawn], labels)
-    content = (hashlib.sha256(array.data).hexdigest(), *grid, form, algorithm, version, *described, when)
-    maker = hd.AlgorithmIdentificationSequence(algorithm, codes.DCM.ArtificialIntelligence, version, MANUFACTURER)
+    content = (hashlib.sha256(array.data).hexdigest(), *grid, form, algorithm, version, by_hand, *described, when)
+    software = hd.AlgorithmIdentificationSequence(algorithm, codes.DCM.ArtificialIntelligence, version, MANUFACTURER)
+    maker = ("MANUAL", None) if by_hand else ("AUTOMATIC", software)
     segments = [_segment(n, value, derived_uid(*content, value), described, maker) for n, value in enumerate(labels, 1)]
     with making("SEG"):
         segmentation = hd.seg.Segmentation(
@@ -149,7 +153,7 @@ def _numbered(array: np.ndarray, label: int | None) -> tuple[np.ndarray, list[in
     return table[array], labels
 
 
-def _segment(number: int, value: int, uid: str, described: tuple[Any, ...], maker: Any) -> Any:
+def _segment(number: int, value: int, uid: str, described: tuple[Any, ...], maker: tuple[str, Any]) -> Any:
     """What a segment says of itself (PS3.3 C.8.20.4)."""
     names, kind, category, site, tracking = (one.get(value) if isinstance(one, Mapping) else one for one in described)
     if kind is None:
@@ -166,8 +170,8 @@ def _segment(number: int, value: int, uid: str, described: tuple[Any, ...], make
         segment_label=name,
         segmented_property_category=category,
         segmented_property_type=what,
-        algorithm_type=hd.seg.SegmentAlgorithmTypeValues.AUTOMATIC,
-        algorithm_identification=maker,
+        algorithm_type=maker[0],
+        algorithm_identification=maker[1],
         tracking_id=tracking_id,
         tracking_uid=tracking_uid,
         anatomic_regions=[region] if region else None,
@@ -200,7 +204,7 @@ def read_segmentation(segmentation: Dataset, *, like: hd.Volume | None = None) -
     Raises
     ------
     ResultError
-        If it is no SEG, its segments overlap, or its voxels are not those of ``like``.
+        If it is no SEG, its segments overlap, its voxels are not those of ``like``, or none of them lies there.
     """
     if segmentation.get("Modality") != "SEG":
         raise ResultError(f"Expected a segmentation (SEG), got {segmentation.get('Modality', 'no modality')}.")
@@ -216,6 +220,9 @@ def read_segmentation(segmentation: Dataset, *, like: hd.Volume | None = None) -
     if like.frame_of_reference_uid not in (None, mask.frame_of_reference_uid):
         raise ResultError("The SEG and the images lie in different frames of reference: it belongs to another scan.")
     try:
-        return mask.match_geometry(like, tol=TOLERANCE_MM)
+        laid = mask.match_geometry(like, tol=TOLERANCE_MM)
     except RuntimeError as error:
         raise ResultError(f"The voxels of the SEG are not those of the images: {error}") from error
+    if mask.array.any() and not laid.array.any():
+        raise ResultError("The SEG lies beside the images, not one voxel in them: mirrored, or of another part.")
+    return laid
