@@ -151,8 +151,8 @@ check("series", number)
 # %% [markdown]
 # ## 4 · Who may be called "no finding"?
 #
-# `runs` holds 300 nights: for each patient the exit status, what `result.json` says (`None`: there is no such file), and how many
-# findings are in it. A few of them:
+# `runs` holds the 300 patients of a month: for each the exit status, what `result.json` says (`None`: there is no such file), and how many
+# findings are in it. One of each kind:
 
 # %%
 for run in [run for number, run in enumerate(runs) if run not in runs[:number]]:

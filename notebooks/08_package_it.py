@@ -89,8 +89,8 @@ print(f"{marked.size:,} voxels of a brain read; marked as nodule: {int(marked.su
 #
 # [MONAI Deploy](https://monai.io/deploy.html) builds an application from **operators**. Each does one thing, takes what the one before
 # gives, and hands on. Loading DICOM, selecting a series, making a volume and running a bundle come with its SDK; ours are for
-# what follows. Below, the real application is put together (not run yet), and drawn as the SDK sees it. The SDK exists for
-# Linux only; elsewhere the picture shows the steps alone, and the package takes the same steps without it.
+# what follows. Below, the real application is put together by the SDK's own `compose` (not run yet), and drawn
+# from its `graph`. The SDK exists for Linux only; elsewhere the picture shows the steps alone, and the package takes the same steps without it.
 
 
 # %%
@@ -204,7 +204,7 @@ theirs = {key: value for key, value in (app_json | theirs).items() if key != "ty
 rk.deploy.lint_map(broken)
 
 # %% [markdown]
-# None of these is visible on a screen, and the official tools read their own form without trouble. The package fails at the *next*
+# None of these is visible on a screen, and the official tools read their own form without trouble. The package may fail at the *next*
 # hospital, whose scheduler keeps to the text. That is what a clause in a finding is good for: you can send it to the vendor.
 #
 # ## 4 · Run it on a study
@@ -258,7 +258,7 @@ from radkit.deploy.box import LOCK
 
 why = {"--network": "no image leaves the hospital", "--read-only": "it cannot change itself"}
 why |= {"--tmpfs": "scratch paper, gone afterwards", "--cap-drop": "no rights over the machine"}
-why |= {"--security-opt": "and no way to get any", "--memory": "a giant study stops here, and not the archive"}
+why |= {"--security-opt": "and no way to get any", "--memory": "a giant study takes this much and no more"}
 why |= {"--pids-limit": "no flood of processes", "--pull": "fetches nothing from elsewhere", "--user": "not as root"}
 rows = [option.partition("=")[::2] for option in (*LOCK, "--user=1000")]
 table(("option", "value", "why"), [(name, value, why[name]) for name, value in rows if name in why])
