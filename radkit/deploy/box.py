@@ -15,6 +15,7 @@ from typing import Any
 
 from ..errors import DeployError
 
+TOOLS = ("docker", "podman", "buildah")
 USER = 1000  # MAP 1.0: the application does not run as root
 MEMORY = "8g"
 LOCK = (
@@ -50,7 +51,7 @@ def find_image(name: object) -> Image | None:
         return name
     if Path(str(name)).exists():
         return None
-    for tool in ("docker", "podman", "buildah"):
+    for tool in TOOLS:
         if size := ask(tool, "images", "--format", "{{.Size}}", str(name)):
             return Image(str(name), tool, size.splitlines()[0], 0.0)
     raise DeployError(f"{name} is no MAP folder, and docker, podman and buildah know no image of that name.")

@@ -23,15 +23,9 @@ from pathlib import Path
 
 from .._assets.sources import cache_folder
 from ..errors import DeployError
-from .box import Image, ask
+from .box import TOOLS, Image, ask
 from .runner import read_command, run_child, tail
 
-# How each tool lists its containers, those of builds too, and removes one.
-CONTAINERS = {
-    "docker": ("docker ps -aq", "docker rm -f"),
-    "podman": ("podman ps -aq --external", "podman rm -f"),
-    "buildah": ("buildah containers -q", "buildah rm"),
-}
 # Where pip looks and how it gets there; its other settings are for this machine alone.
 PIP = ("index-url", "extra-index-url", "find-links", "no-index", "trusted-host", "proxy", "cert", "timeout")
 # Debian's smallest system with pip, from the mirror that this machine uses, in a mount space that vanishes with it.
@@ -127,12 +121,12 @@ class _Builder:
 
     def do(self, *command: str) -> None:
         """One step. The working containers are known by the name of what they were made from, which is ours alone."""
-        listing, remove = CONTAINERS[self.tool]
-        clean = (
-            f"({listing} --filter name={self.name} | xargs -r {remove}; {self.tool} rmi {self.name}) >/dev/null 2>&1"
-        )
-        saying = _last_line if self.progress else None
-        if status := run_child(list(command), self.log, saying=saying, clean=clean, room=str(self.room)):
+        listing, force = {"buildah": ("containers -q", "")}.get(self.tool, ("ps -aq", " -f"))
+        listing += " --external" * (self.tool == "podman") + f" --filter name={self.name}"
+        clean = f"{self.tool} {listing} | xargs -r {self.tool} rm{force}; {self.tool} rmi {self.name}"
+        clean = f"({clean}) >/dev/null 2>&1"
+        title = "The image: " * self.progress
+        if status := run_child(list(command), self.log, title=title, clean=clean, room=str(self.room)):
             full = "The disk is full. " * ("no space left" in self.log.read_text(errors="replace").lower())
             raise DeployError(f"{full}The image could not be built (exit status {status}). {tail(self.log)}")
 
@@ -142,21 +136,19 @@ class _Builder:
         file.write_text(recipe, encoding="utf-8")
         if self.tool != "docker":
             options = ("--isolation=chroot", "--network=host", "--format=oci", "--layers=false", *options)
-        if ask(self.tool, "tag", base, name) is None:
-            raise DeployError(f"{self.tool} lost the image {base} while it was built upon.")
-        words = (f"--file={file}", f"--tag={tag}", f"--build-arg=BASE={name}", *options)
-        self.do(self.tool, "build", *words, str(self.root))
+        ask(self.tool, "tag", base, name)
+        options = (f"--file={file}", f"--tag={tag}", f"--build-arg=BASE={name}", *options)
+        self.do(self.tool, "build", *options, str(self.root))
 
-    def has(self, image: str) -> bool:
-        """Tell whether the image is in the tool's store."""
-        return bool(ask(self.tool, "images", "-q", image))
+    def known(self, image: str) -> str:
+        """The number of an image that is in the tool's store, else nothing."""
+        return ask(self.tool, "images", "-q", "--no-trunc", image) or ""
 
     def packages(self, base: str, recipe: str) -> str:
         """The image of the packages: from the store if it was made of the same base, recipe and requirements before."""
-        base_id = ask(self.tool, "images", "-q", "--no-trunc", base) or base
-        known = "\n".join([base_id, recipe, (self.root / "requirements.txt").read_text(encoding="utf-8")])
-        image = f"localhost/radkit-packages:{hashlib.sha256(known.encode()).hexdigest()[:16]}"
-        if not self.has(image):
+        made_of = self.known(base) + recipe + (self.root / "requirements.txt").read_text(encoding="utf-8")
+        image = f"localhost/radkit-packages:{hashlib.sha256(made_of.encode()).hexdigest()[:16]}"
+        if not self.known(image):
             self.make(recipe, base, image, *_pip_settings(self.room, self.tool != "docker"))
         return image
 
@@ -165,7 +157,7 @@ class _Builder:
         codename = ask("sh", "-c", ". /etc/os-release && echo $VERSION_CODENAME") or "none"
         own, tar = f"localhost/radkit-base:{codename}", self.room.parent / f"{codename}.tar"
         for image in [wanted] if wanted else [default, own]:
-            if self.has(image):
+            if self.known(image):
                 return image
         if ask(self.tool, "pull", wanted or default, timeout=300) is not None:
             return wanted or default
@@ -182,17 +174,9 @@ class _Builder:
         return own
 
 
-def _last_line(log: Path) -> str:
-    """What the build says, in the width of a line."""
-    with log.open("rb") as stream:
-        stream.seek(max(log.stat().st_size - 500, 0))
-        lines = stream.read().decode("utf-8", "replace").split("\n")
-    return "The image: " + "".join(line.strip()[:60] for line in lines[-2:-1])
-
-
 def _tool(wanted: str | None) -> str:
     """The tool that is asked for, or the first that works."""
-    for tool in CONTAINERS:
+    for tool in TOOLS:
         if wanted in (None, tool) and ask(tool, "info") is not None:
             return tool
     raise DeployError(

@@ -9,6 +9,7 @@ Specification: github.com/Project-MONAI/monai-deploy, guidelines/monai-applicati
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -90,8 +91,8 @@ class PackedBundle(Bundle):
 def packed_bundle(folder: Path, model_root: Path) -> PackedBundle:
     """Open the bundle of a MAP: its configuration in the application's folder, its weights under the model root."""
     metadata = json.loads((folder / "configs" / "metadata.json").read_text(encoding="utf-8"))
-    name = (folder / "NAME").read_text(encoding="utf-8").strip()
-    return PackedBundle(folder, metadata, model_root / name / "model.ts")
+    (weights,) = model_root.glob("*/model.ts")
+    return PackedBundle(folder, metadata, weights)
 
 
 def build_map(
@@ -145,7 +146,6 @@ def _lay_out(root: Path, app: Path, bundle: Bundle) -> None:
     for package in (PACKAGE, PACKAGE.with_name("radkit_phantoms")):  # the second for what it knows of lungs
         shutil.copytree(package, opt / "app" / package.name, ignore=no_pyc)
     shutil.copytree(bundle.folder / "configs", opt / "app" / "bundle" / "configs")
-    _write(opt / "app" / "bundle" / "NAME", bundle.name)
     for part in ("LICENSE", "docs/README.md"):
         _copy(bundle.folder / part, opt / "docs" / bundle.name / Path(part).name)
     _copy(bundle.model, opt / "models" / bundle.name / "model.ts")
@@ -203,13 +203,11 @@ def _package_manifest(name: str, app: Path) -> dict[str, Any]:
 
 def _pins() -> list[str]:
     """Requirements of the image, pinned to the versions installed here; what is not installed stays unpinned."""
-    lines = []
-    for name in REQUIREMENTS:
-        try:
-            lines.append(f"{name}=={version(name).partition('+')[0]}")
-        except PackageNotFoundError:
-            lines.append(name)
-    return lines + [f'{line}; sys_platform == "linux"' for line in SDK_REQUIREMENTS]
+    pins = [*REQUIREMENTS]
+    for place, name in enumerate(pins):
+        with contextlib.suppress(PackageNotFoundError):
+            pins[place] += f"=={version(name).partition('+')[0]}"
+    return pins + [f'{line}; sys_platform == "linux"' for line in SDK_REQUIREMENTS]
 
 
 def _dockerfile() -> str:

@@ -39,6 +39,11 @@ RULES: dict[str, Any] = {
     "fewest_slices": 16,
     "thickest_mm": 5.0,
 }
+FITS: dict[str, Callable[[Any], bool]] = {
+    "body_parts": lambda rule: isinstance(rule, list) and all(isinstance(part, str) for part in rule),
+    "fewest_slices": lambda rule: type(rule) is int and rule > 0,
+    "thickest_mm": lambda rule: type(rule) in (int, float) and rule > 0,
+}
 NUMBERS = ("volume_mm3", "long_axis_mm", "short_axis_mm", "mean_diameter_mm", "slice_index")  # of each finding
 EXIT = {"done": 0, "failed": 1, "refused": 2}
 DICOMDIR = "1.2.840.10008.1.3.10"  # Media Storage Directory (PS3.3 F.3): a list of files, no image
@@ -101,13 +106,8 @@ def set_rules(case: Case, rules: Any) -> None:
     if isinstance(rules, Path):
         config = yaml.safe_load(rules.read_text(encoding="utf-8"))
         rules = config.get("rules", {}) if isinstance(config, dict) else config
-    fits: dict[str, Callable[[Any], bool]] = {
-        "body_parts": lambda rule: isinstance(rule, list) and all(isinstance(part, str) for part in rule),
-        "fewest_slices": lambda rule: type(rule) is int and rule > 0,
-        "thickest_mm": lambda rule: type(rule) in (int, float) and rule > 0,
-    }
     named = rules.items() if isinstance(rules, dict) else [(f"a {type(rules).__name__}", None)]
-    if wrong := [str(name) for name, rule in named if name not in fits or not fits[name](rule)]:
+    if wrong := [str(name) for name, rule in named if name not in FITS or not FITS[name](rule)]:
         raise DeployError(
             f"rules of app.yaml: {', '.join(wrong)} cannot be used. Expected body_parts, a list of words, "
             "fewest_slices, a whole number, and thickest_mm, a number, above 0."

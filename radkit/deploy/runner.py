@@ -10,7 +10,7 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -102,7 +102,7 @@ def run_map(
     log, start = output.with_name(f"{output.name}.log"), time.monotonic()
     with place as order:
         log.write_bytes(b"")
-        status = run_child(log=log, timeout=timeout, saying=_last_step if progress else None, **order)
+        status = run_child(log=log, timeout=timeout, title="The application: " * progress, mark=MARK, **order)
     return _outcome(status, time.monotonic() - start, timeout, output, log)
 
 
@@ -111,26 +111,28 @@ def run_child(
     log: Path,
     *,
     timeout: float = 0,
-    saying: Callable[[Path], str] | None = None,
+    title: str = "",
+    mark: str = "",
     room: str = "",
     clean: str = "",
     **where: Any,
 ) -> int | None:
     """Run a command under `guard`, its words in the log; its exit status, None if it had to be killed.
 
-    ``saying`` makes of the log what is shown of it, once that takes more than two seconds.
+    Once that takes more than two seconds, the last line of the log that begins with ``mark`` is shown behind ``title``.
     """
     deadline = time.monotonic() + timeout if timeout else float("inf")
     words = [sys.executable, "-I", "-S", str(Path(__file__).with_name("guard.py")), room, clean, *command]
     shown = partial(tqdm, bar_format="{desc} {elapsed}", delay=QUIET_S, mininterval=0.5, leave=False, file=sys.stdout)
-    with log.open("ab") as stream, shown(disable=not saying) as bar:
+    with log.open("ab") as stream, shown(disable=not title) as bar:
         where |= {"stdin": subprocess.PIPE, "stdout": stream, "stderr": subprocess.STDOUT}
         child = subprocess.Popen(words, start_new_session=True, **where)
         try:
             while child.poll() is None and time.monotonic() < deadline:
                 time.sleep(POLL_S)
-                if saying:
-                    bar.desc = saying(log)
+                if title:
+                    said = [line for line in log.read_text(errors="replace").splitlines() if line.startswith(mark)]
+                    bar.desc = title + (said[-1].removeprefix(mark)[:60] if said else "starting")
                     bar.update(0)
             return child.returncode
         finally:
@@ -180,11 +182,6 @@ def _outcome(returncode: int | None, seconds: float, timeout: float, output: Pat
         killed = ", killed from outside, as a system does that is out of memory" * (returncode == 137)
         raise DeployError(f"The application failed with exit status {returncode}{killed}. {tail(log)}", returncode)
     return Run(returncode, round(seconds, 2), sorted(p for p in output.rglob("*") if p.is_file()), log, result)
-
-
-def _last_step(log: Path) -> str:
-    steps = [line for line in log.read_text(errors="replace").splitlines() if line.startswith(MARK)]
-    return "The application: " + (steps[-1].removeprefix(MARK) if steps else "starting")
 
 
 def tail(log: Path) -> str:
