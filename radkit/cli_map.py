@@ -42,9 +42,7 @@ def build(app: Path | None, model: Path | None, out: Path, overwrite: bool, offi
 @map_.command()
 @click.argument("path", type=PATH)
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
-@click.option(
-    "--try-entry", is_flag=True, help="Run a folder's entry script too: does it tell a failure? Trust it first."
-)
+@click.option("--try-entry", is_flag=True, help="Run a folder's entry script, once trusted: does it tell a failure?")
 def lint(path: Path, as_json: bool, try_entry: bool) -> None:
     """Check a MAP against MAP 1.0 and the known traps.
 

@@ -28,16 +28,9 @@ SHOWN = {  # no patient's name, unless it is asked for
     "instance": "SOPInstanceUID SOPClassUID InstanceNumber",
 }
 PATH, THERE = click.Path(path_type=Path), click.Path(path_type=Path, exists=True)
-
-
-def _address(context: click.Context, parameter: click.Parameter, address: str | None) -> str | None:
-    if address and not address.startswith(("http://", "https://", "dicom://")):
-        raise click.BadParameter(f"expected http://host:port or dicom://AET@host:port, got {address!r}")
-    return address
-
-
-OTHER = click.option("--archive", "address", metavar="ADDRESS", callback=_address,
-                     help="Another one: http://host:port (Orthanc, DICOMweb) or dicom://AET@host:port.")  # fmt: skip
+OTHER = click.option(
+    "--archive", "address", help="Another one: http://host:port (Orthanc, DICOMweb) or dicom://AET@host:port."
+)
 
 
 @click.group()
@@ -55,6 +48,8 @@ def _opened(address: str | None = None, **options: Any) -> Archive:
     """Reach the archive at ``address``, else the one of this folder, else the one that ORTHANC_URL names."""
     from .pacs import open_archive
 
+    if address and not address.startswith(("http://", "https://", "dicom://")):
+        raise click.BadParameter(f"expected http://host:port or dicom://AET@host:port, got {address!r}")
     if address:
         return open_archive(address, **options)
     if not (state := _here()) and not os.environ.get("ORTHANC_URL"):
@@ -226,8 +221,8 @@ def fetch(study: str | None, series: str | None, out: Path, address: str | None)
     """
     if not (study or series):
         raise click.UsageError("Name what to get, with --study or --series; radkit pacs find lists them.")
-    what: dict[str, Any] = {"study": study, "series": series, "folder": out}
-    click.echo(f"{out} holds all {len(_opened(address).fetch(**what, progress=sys.stdout.isatty()))} instances.")
+    got = _opened(address).fetch(study=study, series=series, folder=out, progress=sys.stdout.isatty())
+    click.echo(f"{out} holds all {len(got)} instances.")
 
 
 @pacs.command()

@@ -65,8 +65,25 @@ def test_without_an_archive_one_sentence_says_so(project, words):
     assert answer.exit_code == 1 and answer.output.count("\n") == 1 and "radkit pacs start" in answer.output
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("find", "--archive", "orthanc"), "expected http://host:port or dicom://AET@host:port"),
+        (("find", "Modality"), "expected KEYWORD=VALUE"),
+        (("fetch", "--out", "x"), "--study or --series"),
+        (("watch", "."), "no MAP folder"),
+        (("start", "--foreground"), ".radkit: File exists."),
+    ],
+)
+def test_a_wrong_word_is_told_before_anything_happens(project, words, said):
+    (project / ".radkit").write_text("a file where a folder should be")
+    answer = pacs(*words)
+    (project / ".radkit").unlink()
+    assert answer.exit_code in (1, 2) and said in answer.output and isinstance(answer.exception, SystemExit)
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["orthanc"])
+@pytest.mark.parametrize("kind", ["orthanc", "embedded"])
 def test_an_archive_outlives_the_command_and_keeps_what_it_was_sent(project, kind):
     need(kind)
     uids = files(project / "in", StudyDescription="CT of the chest")
@@ -74,6 +91,7 @@ def test_an_archive_outlives_the_command_and_keeps_what_it_was_sent(project, kin
     assert stat.S_IMODE(STATE.stat().st_mode) == 0o600
     again = pacs("start")
     assert again.exit_code == 1 and "runs already" in again.output
+    assert "Nothing matches" in pacs("find").output
     assert pacs("send", "in").output.strip() == "The archive holds all 4 instances."
     found = pacs("find", "StudyDescription=*chest", "--json")
     assert {one["StudyInstanceUID"] for one in json.loads(found.output)} == set(uids) and "SECRET" not in found.output
@@ -118,5 +136,6 @@ def test_a_map_watches_until_it_is_told_to_end_and_an_archive_that_was_killed_is
     assert watching.returncode == 0 and "2 studies; 2 stored" in told and all(f"{uid} stored" in told for uid in uids)
     os.kill(json.loads(STATE.read_text())["pid"], signal.SIGKILL)
     until(lambda: pacs("status").exit_code == 1)
+    assert "ended by itself" in pacs("stop").output and not STATE.exists()
     until(lambda: pacs("start").exit_code == 0)  # as soon as the killed one's Orthanc has let go of the folder
     assert "2 studies, 6 instances" in pacs("status").output
