@@ -69,18 +69,11 @@ class Case:
     def result(self) -> dict[str, Any]:
         """What ``result.json`` holds: UIDs and numbers, nothing that names a patient or changes by the day.
 
-        ==============  ================================================================================================
-        ``status``      "done", "refused" (wrong input; exit status 2) or "failed" (an error; exit status 1)
-        ``reason``      why it was not done, else ""
-        ``runner``      "plain", or "monai-deploy-app-sdk" and its version
-        ``application`` ``name``, ``version``, and the ``model`` that it looked with
-        ``study``       StudyInstanceUID of the images that were looked at, or null
-        ``series``      of each series of the input ``uid``, ``modality``, ``images`` (how many), ``chosen`` (true for
-                        one at most), and the ``reason`` why it was left aside, "" for the one that was chosen
-        ``findings``    each with its ``segment``, ``volume_mm3``, ``long_axis_mm``, ``short_axis_mm``,
-                        ``mean_diameter_mm``, ``slice_index`` (from the lowest) and ``centroid_lps_mm`` [x, y, z]
-        ``files``       SOPInstanceUID of each DICOM file that lies beside it, by file name
-        ==============  ================================================================================================
+        ``status`` is "done", "refused" (wrong input; exit status 2) or "failed" (an error; exit status 1), ``reason``
+        why it was not done; ``runner`` is "plain", or the SDK and its version; ``study`` is the StudyInstanceUID of the
+        images that were looked at, or null. Each of the ``series`` has a ``reason`` why it was left aside, "" for the
+        one that was ``chosen``. The ``slice_index`` of a finding counts from the lowest slice, ``centroid_lps_mm`` is
+        [x, y, z]. ``files`` gives the SOPInstanceUID of each DICOM file beside it.
         """
         return {
             "status": self.status,
