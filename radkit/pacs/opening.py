@@ -31,9 +31,8 @@ def open_archive(
     """Start an archive on this machine, or reach one that runs, here or elsewhere.
 
     One that is started answers this machine alone, with a random password, takes DICOM associations from AE titles that
-    it knows, and ends with the process that started it, even if that is killed. (Orthanc's DICOM port, and before
-    1.12.10 its HTTP port, cannot be bound to loopback: others can open a connection, and are refused. The embedded
-    archive's are.)
+    it knows, and ends with the process that started it, even if that is killed. (Orthanc's ports listen on every
+    interface: others can open a connection, and are refused.)
 
     Parameters
     ----------

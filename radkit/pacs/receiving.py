@@ -158,19 +158,15 @@ def commit(
         assoc = stack.enter_context(associate(peer, [(COMMIT, None)], handlers=handlers))
         status, _ = assoc.send_n_action(request, 1, COMMIT, COMMIT_INSTANCE)
         if status.get("Status") != 0:
-            raise ArchiveError(
-                f"{peer.ae_title} did not take the request for storage commitment: {status.get('Status')}."
-            )
+            raise ArchiveError(f"{peer.ae_title} refused the request for storage commitment: {status.get('Status')}.")
         try:
             report = reports.get(timeout=peer.timeout)
         except Empty:
             where = f"Does it know where {peer.caller} listens (dicom_port)?"
             raise ArchiveError(f"No report of storage commitment within {peer.timeout:g} s. {where}") from None
-    failed = {
-        str(one.ReferencedSOPInstanceUID): one.get("FailureReason", 0) for one in report.get("FailedSOPSequence", [])
-    }
-    words = {0x0112: "the archive does not hold it", 0x0119: "the archive holds it as another SOP class"}
-    return {
-        "committed": [str(one.ReferencedSOPInstanceUID) for one in report.get("ReferencedSOPSequence", [])],
-        "failed": {uid: words.get(why, f"reason 0x{why:04X} (PS3.3, C.14.1.1)") for uid, why in failed.items()},
-    }
+    words, failed = {0x0112: "the archive does not hold it", 0x0119: "the archive holds it as another SOP class"}, {}
+    for one in report.get("FailedSOPSequence", []):
+        why = one.get("FailureReason", 0)
+        failed[str(one.ReferencedSOPInstanceUID)] = words.get(why, f"reason 0x{why:04X} (PS3.3, C.14.1.1)")
+    kept = [str(one.ReferencedSOPInstanceUID) for one in report.get("ReferencedSOPSequence", [])]
+    return {"committed": kept, "failed": failed}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -75,16 +76,12 @@ def call(address: str, *, caller: str, port: int, stable_age: float, timeout: fl
     """Reach the DICOM peer at ``dicom://AET@host:port``; see :func:`radkit.pacs.open_archive`."""
     parts, trusted = urlsplit(address), context(tls)
     try:
-        peer = dimse.Peer(
-            unquote(parts.username or ""), parts.hostname or "", parts.port or 0, caller, timeout, trusted
-        )
+        where = unquote(parts.username or ""), parts.hostname or "", parts.port or 0
     except ValueError:
-        peer = dimse.Peer("", "", 0, caller, timeout)
-    if not (peer.ae_title and peer.host and peer.port):
+        where = "", "", 0
+    if not all(where):
         raise ArchiveError(f"Expected an address like dicom://AETITLE@127.0.0.1:104, got {address}.")
-    try:
-        with dimse.associate(peer, [(dimse.ECHO, None)]):
-            pass
-    except dimse.Unsupported:
-        pass  # it is there, and wants no C-ECHO
+    peer = dimse.Peer(*where, caller, timeout, trusted)
+    with contextlib.suppress(dimse.Unsupported), dimse.associate(peer, [(dimse.ECHO, None)]):
+        pass  # it is there, even if it wants no C-ECHO
     return DimseArchive(peer, port=port, stable_age=stable_age)

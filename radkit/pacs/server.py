@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from ..errors import ArchiveUnavailable
 
@@ -69,8 +70,7 @@ class Home:
         """Write ``content``, if any, as JSON to a new file that only the server's account can read."""
         handle, name = tempfile.mkstemp(dir=self.folder, prefix=f"{self.kind}-", suffix=".json")
         with os.fdopen(handle, "w") as file:
-            if content:
-                json.dump(content, file)
+            file.write(json.dumps(content) if content else "")
         if self.account:
             os.chown(name, *self.account)
         return Path(name)
@@ -119,15 +119,11 @@ def make_home(folder: str | Path | None, kind: str) -> Home:
             home = Home(base, kind, home.keep, (owner.st_uid, owner.st_gid))
         home.secret().unlink()
     except OSError as error:
-        raise ArchiveUnavailable(
-            f"The archive needs a folder that it can write to, and {error.filename or folder} is none "
-            f"({error.strerror}). Name another one: open_archive(folder=...)."
-        ) from error
+        where = f"{error.filename or folder} is none ({error.strerror})"
+        raise ArchiveUnavailable(f"A folder to write to is needed, and {where}: open_archive(folder=...).") from error
     if home.account and not _can_enter(base, home.account[0]):
-        raise ArchiveUnavailable(
-            f"The archive runs as user {home.account[0]}, not as root, and that user cannot enter {base}. "
-            "Name a folder that it can: open_archive(folder=...)."
-        )
+        who = f"The archive runs as user {home.account[0]}, not as root"
+        raise ArchiveUnavailable(f"{who}, and cannot enter {base}: name another folder, open_archive(folder=...).")
     return home
 
 
@@ -141,14 +137,9 @@ class Server:
         self, command: list[str], home: Home, env: Mapping[str, str], *, secret: Path | None = None, drop: bool = True
     ):
         self.home, self._secret = home, secret
-        order = {
-            "command": command,
-            "folder": str(home.folder),
-            "log": str(home.folder / f"{home.kind}.log"),
-            "account": home.account if drop else None,
-            "keep": home.keep,
-            "remove": [str(secret)] if secret else [],
-        }
+        log, remove = str(home.folder / f"{home.kind}.log"), [str(secret)] if secret else []
+        order: dict[str, Any] = {"command": command, "folder": str(home.folder), "log": log, "remove": remove}
+        order |= {"account": home.account if drop else None, "keep": home.keep}
         script = str(Path(__file__).with_name("supervisor.py"))
         self._process = subprocess.Popen(
             [sys.executable, "-I", "-S", script, json.dumps(order)],
@@ -198,24 +189,19 @@ def _stop(process: subprocess.Popen[bytes], said: list[bytes], home: Home) -> No
 
 def _free_ports(wanted: tuple[int, ...]) -> tuple[int, ...]:
     """Fill the zeros of ``wanted`` with ports that nobody listens on, on any interface."""
-    sockets = [socket.socket() for _ in wanted]
-    try:
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in wanted]
         for one in sockets:
             one.bind(("", 0))
         return tuple(port or one.getsockname()[1] for port, one in zip(wanted, sockets, strict=True))
-    finally:
-        for one in sockets:
-            one.close()
 
 
-def _taken(ports: tuple[int, ...]) -> list[int]:
-    taken = []
-    for port in ports:
-        try:
-            socket.create_server(("", port)).close()  # where the system can, past connections that are just ending
-        except OSError:
-            taken.append(port)
-    return taken
+def _taken(port: int) -> bool:
+    try:
+        socket.create_server(("", port)).close()  # where the system can, past connections that are just ending
+    except OSError:
+        return True
+    return False
 
 
 def launch(
@@ -233,10 +219,8 @@ def launch(
     deadline = time.monotonic() + timeout
     for attempt in range(1, _PORT_TRIES + 1):
         chosen = _free_ports(ports)
-        if asked := _taken(tuple(port for port in ports if port)):
-            raise ArchiveUnavailable(
-                f"Port {asked[0]} is in use by another program. Leave it out: a free one is found."
-            )
+        if asked := [port for port in ports if port and _taken(port)]:
+            raise ArchiveUnavailable(f"Port {asked[0]} is in use by another program: leave it out, one is found.")
         server = start(chosen)
         server.ports, server.again = chosen, partial(launch, start, ready, ports=chosen, timeout=timeout)
         while server.alive() and time.monotonic() < deadline:
@@ -247,6 +231,6 @@ def launch(
             time.sleep(0.03)
         how = f"did not answer within {timeout:g} s" if server.alive() else "ended at its start"
         server.stop()
-        if attempt == _PORT_TRIES or not _taken(chosen):  # else another program was quicker: try other ports
+        if attempt == _PORT_TRIES or not any(map(_taken, chosen)):  # else another program was quicker: try other ports
             break
     raise ArchiveUnavailable(f"The {server.home.kind} archive {how}. The end of its log:\n{server.last_words()}")

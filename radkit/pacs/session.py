@@ -44,7 +44,7 @@ def _read(call: Any, moved: list[int], told: Future[requests.Response]) -> None:
     try:
         answer, parts, size = call(), [], 0
         most = MOST_TOLD if "json" in answer.headers.get("Content-Type", "") else LARGEST
-        for part in answer.iter_content(2**18):
+        for part in answer.iter_content(2**20):
             parts.append(part)
             moved[0] += len(part)
             if (size := size + len(part)) > most:
