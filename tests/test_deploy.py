@@ -6,6 +6,7 @@ import filecmp
 import json
 import os
 import signal
+import shutil
 import subprocess
 import sys
 import time
@@ -212,6 +213,7 @@ def test_an_application_that_the_system_kills_is_told_to_lack_memory(bundle, che
 
 def test_an_application_that_does_not_end_is_killed_with_its_children(bundle, chest, tmp_path):
     code = """
+import shutil
 import subprocess, sys, pathlib, os, time
 child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
 pathlib.Path(os.environ["HOLOSCAN_OUTPUT_PATH"], "pids").write_text(f"{os.getpid()} {child.pid}")
@@ -308,6 +310,16 @@ def test_an_input_that_is_no_chest_ct_is_refused_with_the_reason(packed, chest, 
         rk.deploy.run_map(packed, tmp_path / "in", tmp_path / "out", progress=False)
     assert [p.name for p in (tmp_path / "out").iterdir()] == ["result.json"]
     assert json.loads((tmp_path / "out" / "result.json").read_text())["status"] == "refused"
+
+
+@pytest.mark.slow
+def test_a_model_that_is_cut_short_ends_the_run(packed, chest, tmp_path):
+    broken = Path(shutil.copytree(packed, tmp_path / "map"))
+    (model,) = broken.rglob("model.ts")
+    model.write_bytes(model.read_bytes()[:5000])
+    with pytest.raises(DeployError, match="exit status 1"):
+        rk.deploy.run_map(broken, chest, tmp_path / "out", timeout=120, progress=False)
+    assert json.loads((tmp_path / "out" / "result.json").read_text())["reason"].startswith("finding nodules")
 
 
 @pytest.mark.slow

@@ -67,6 +67,8 @@ class Infer(_OfCase, MonaiBundleInferenceOperator):
     def compute(self, op_input: Any, op_output: Any, context: Any) -> None:
         """Look for nodules; an error ends the case, and nothing flows on."""
         attempt(self.case, "finding nodules", lambda _: super(Infer, self).compute(op_input, op_output, context))
+        if self.case.status != "running":
+            op_input.receive("image")  # which a model that cannot be loaded has not taken, see above
 
     def _init_config(self, config_names: Any) -> None:
         torch, form = optional("torch"), self.case.bundle.metadata["network_data_format"]
