@@ -238,7 +238,7 @@ plt.show()
 # %% [markdown]
 # Between the scanner and the answer somebody always waits to be sure that nothing more comes. A stable age of 60 s puts a minute on
 # every turnaround, so for a stroke it is made short. Too short, and the application gets half a study: that is the bargain. (CHEST-0000
-# and CHEST-0001 had waited long enough before we looked. What else is white was spent in the queue.)
+# and CHEST-0001 had come earlier, so their wait was shorter. What is white was spent in the queue, or between two tries.)
 #
 # And the parked one? Somebody notices, and the scanner sends the missing slice. *Predict: must anybody tell the watcher?*
 
@@ -342,7 +342,7 @@ target.send(story.files)
 after = [one.SOPInstanceUID for one in target.find("instance")]
 for number, uid in enumerate(uids):
     plt.scatter(number % 19, -(number // 19), s=800, marker="s", clip_on=False, color="C0" if uid in there else "C1")
-plt.title(f"{len(uids)} sent; {len(after)} there, {len(set(after))} different.  Orange: sent again", y=1.06)
+plt.title(f"{len(uids)} sent; {len(after)} there, {len(set(after))} different.  Orange: came with the second try", y=1.06)
 plt.axis("off")
 plt.show()
 
