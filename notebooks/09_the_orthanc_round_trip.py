@@ -18,9 +18,8 @@
 # %% [markdown]
 # ## The clinical question
 #
-# At Guy's and St Thomas' in London an AI for bone age was tried in routine. Studies had to be *sent* to the vendor's node by
-# hand. After about three months there was no significant saving of time (Gupta 2024). Nothing in that sentence is about how well
-# the AI reads a bone.
+# At Guy's and St Thomas' in London an AI for bone age ran on a node of its vendor, and studies had to be *sent* there by hand. After
+# about three months there was no significant saving (Gupta 2024). Nothing in that sentence is about how well the AI reads a bone.
 #
 # > **The scanner has sent a CT. Where is it now, who has a copy, and how does the AI's answer reach the radiologist's screen
 # > without anybody clicking anything?**
@@ -191,9 +190,9 @@ def application(images, output):
 
 # %%
 events, start, rule = [], time.monotonic(), {"Modality": "CT", "StationName": "RADKIT-A"}
-told = lambda study: events.append((time.monotonic() - start, study.uid, study.state))  # noqa: E731
 options = {"where": rule, "journal": f"{home.name}/journal", "workers": 2, "retries": 1, "backoff_s": 1}
-watcher = rk.pacs.watch(archive, application, progress=told, **options).start()
+options["progress"] = lambda study: events.append((time.monotonic() - start, study.uid, study.state))
+watcher = rk.pacs.watch(archive, application, **options).start()
 
 # %% [markdown]
 # Three studies lie in the archive, one of them from another scanner. Now four more arrive in a burst: three thin ones, and a quick
@@ -342,7 +341,7 @@ target.send(story.files)
 after = [one.SOPInstanceUID for one in target.find("instance")]
 for number, uid in enumerate(uids):
     plt.scatter(number % 19, -(number // 19), s=800, marker="s", clip_on=False, color="C0" if uid in there else "C1")
-plt.title(f"{len(uids)} sent; {len(after)} there, {len(set(after))} different.  Orange: came with the second try", y=1.06)
+plt.title(f"{len(uids)} sent; {len(after)} there, {len(set(after))} different.  Orange: in the second try", y=1.06)
 plt.axis("off")
 plt.show()
 
@@ -403,7 +402,7 @@ for one in (target, archive):
 # ## Try next
 #
 # - The exercise that belongs to this notebook: [exercise 09](../exercises/09_round_trip_ex.ipynb).
-# - In step 5 leave `retries=0` away, and call `target.restart()` in the thread after the kill. Does the learner, you, notice anything?
+# - In step 5 leave `retries=0` away, and let `pull_the_plug` call `target.restart()` after the kill. Does `send` come to its end?
 # - Set `stable_age=1` where the archive is opened, and send a study in two halves with 3 s between. How often is it answered?
 # - In a terminal: `radkit pacs start`, `radkit pacs send FOLDER`, `radkit pacs find PatientID=CHEST-*`, `radkit pacs watch MAP --where Modality=CT`.
 # - Ask your PACS administrator for the stable age (or "auto-routing delay") of your own house.
