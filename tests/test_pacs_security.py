@@ -1,5 +1,6 @@
 """Who may talk to an archive, what shows, and what a peer that means harm, or has gone mad, can do."""
 
+import asyncio
 import contextlib
 import http.server
 import logging
@@ -117,6 +118,15 @@ class Mad(http.server.BaseHTTPRequestHandler):
 
     def log_message(self, *_):
         pass
+
+
+def test_tls_is_spoken_in_a_notebook_too_whose_loop_runs(place):  # noqa: F811
+    async def cell():
+        with opened("orthanc", tls=True, folder=place) as archive:
+            return archive.url, archive.find("study")
+
+    url, found = asyncio.run(cell())
+    assert url.startswith("https://") and found == []
 
 
 @pytest.fixture
