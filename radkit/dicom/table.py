@@ -13,7 +13,8 @@ MOST_ROWS = 3000  # in a notebook: a browser is slow with more
 STYLE = """<style>.radkit-table {max-height: 34em; overflow: auto} .radkit-table table {border-collapse: collapse}
 .radkit-table caption {text-align: left; padding: 4px} .radkit-table :is(th, td) {text-align: left !important;
  vertical-align: top; padding: 2px 10px 2px 4px; max-width: 26em; overflow-wrap: break-word; font-size: 13px}
-.radkit-table td:first-child:not([colspan]) {white-space: nowrap} .radkit-table td:last-child {max-width: 44em}
+.radkit-table td:first-child:not([colspan]) {white-space: nowrap; max-width: none}
+.radkit-table td:last-child {max-width: 44em}
 .radkit-table th {position: sticky; top: 0; background: var(--jp-layout-color2, #e4e4e4)}
 .radkit-table .remark {border-left: 5px solid #d55e00; padding-left: 12px}
 .radkit-table input {margin: 4px; padding: 3px; width: 22em; position: sticky; left: 4px}</style>"""
