@@ -71,7 +71,7 @@ rk.check.Pick(
     wrong={
         "A segmentation (SEG)": "It says which voxels, and a volume could be counted from them. But it does not say which numbers were reported.",
         "A secondary capture": "People can look at it. To a database it is a grid of colours: no number, no unit, no lesion.",
-        "An encapsulated PDF": "A number that is printed in a PDF has to be typed off by somebody, every time, with typing errors.",
+        "An encapsulated PDF": "A number that is printed in a PDF has to be copied out by somebody, every time, with typing errors.",
         "A key object note": "It points at images worth seeing, for a conference for instance. It holds no measurement.",
     },
     hint="What is wanted are numbers, each with a unit and a code, for one lesion that has a name.",

@@ -106,6 +106,10 @@ rk.check.Words(
         (errors - {"type"}, "One more, and it is easy to miss: something is not there at all."),
         (errors - {"timeout"}, "One more: look at what stands in quotation marks. A scheduler may wait all night."),
         (errors - {"format"}, "One more: compare what stands under `input` and under `output`, letter by letter."),
+        (
+            errors - {"format"} | {"formats"},
+            "Two of three, and nearly the third: `formats` is right under `input`. Under `output` another name is asked for; give that one.",
+        ),
         (errors | {"environment"}, "The password in it is bad: anybody can read it. But no clause forbids it."),
         (errors | {"UPLOAD_PASSWORD"}, "Anybody can read that password. The linter warns, but no clause forbids it."),
         (errors | {"command"}, "The command is as it should be: a line that a shell can run."),

@@ -9,7 +9,7 @@
 # 2. take a segmentation (SEG) and a structured report (SR) apart, and find in them what a colleague will need next year;
 # 3. tell what IHE *AI Results* asks for, and see whether an object has it;
 # 4. break the geometry on purpose, see it, and find by numbers what the eye overlooks, and the reverse;
-# 5. follow one finding over two dates, and say whether it has grown or whether the outline was only drawn otherwise.
+# 5. follow one finding over two dates, and say whether it has grown or was only outlined differently.
 #
 # **Minutes:** 35 to read, predict and look; one for the computer.
 #
@@ -147,7 +147,7 @@ print("the same voxels as by hand:", (mine.pixel_array == seg.pixel_array).all()
 rk.dicom.inspect(seg.SegmentSequence[0])
 
 # %% [markdown]
-# Scroll, and read it from the end: *TrackingUID*, by which the nodule is told again next year; *type*, *category* and *region*, in codes; *algorithm*: who
+# Scroll, and read it from the end: *TrackingUID*, by which the nodule is recognised next year; *type*, *category* and *region*, in codes; *algorithm*: who
 # drew it, in which version, and that nobody helped. Each of the frames says where it lies and **names the image** it was drawn on:
 
 # %%
@@ -186,13 +186,14 @@ HTML(tree(hd.sr.Comprehensive3DSR.from_dataset(report).content[0]))
 # signed? The program that reads it back gets numbers, and need not know how a tree looks:
 
 # %%
-print("complete:", report.CompletionFlag, "· verified:", report.VerificationFlag, "· flag:", report.PreliminaryFlag)
+print(report.CompletionFlag, "·", report.VerificationFlag, "·", report.PreliminaryFlag)
 (finding,) = rk.results.read_report(report)
 print(finding.values, finding.qualities, finding.site, finding.tracking, sep="\n")
 
 # %% [markdown]
-# Nobody has signed, and the object says so itself: to verify is for a person. (Compare with the PDF, which looks the same
-# before and after.)
+# *Complete*: the program has said all that it has to say. *Unverified, preliminary*: nobody has signed, and the object says so itself; to
+# verify is for a person. (Compare with the PDF, which looks the same before and after.) There is a lesson here too: "spiculated" was **your**
+# judgement, and this report gives it to the device. A program that lets a reader edit must name the person as a second observer.
 #
 # Last, the slip for the board: a *key object note* holds no image and no number. It points at some, with a coded title.
 
@@ -239,7 +240,7 @@ rk.view.show(ct, marks, names=names, title=story.title, preset="lung", at=nodule
 
 # %% [markdown]
 # Scroll, or press N for the next one. The second lies as far from the lower end as the nodule from the upper one; the third is in the other lung: left is
-# on the right of the screen. Each would be seen at once by anyone who looks.
+# on the right of the screen. Whoever scrolls through the whole chest sees both; who looks at the nodule alone sees neither.
 #
 # Now damage of another kind: the mask is right, and somebody spoils the header afterwards, as a converter does. Three ways: the frames in reverse, all of them one slice up, and
 # in another frame of reference (the scanner's coordinates).
@@ -329,7 +330,7 @@ before = filed(january, old)
 # %% [markdown]
 # In July the program has had an update, and numbers the lesions from the other end. *Predict: what happens to a table that goes by number?*
 #
-# To say that two findings are the same is a **judgement**. Here it is made by overlap; in life register first, and let a person look.
+# To say that two findings are the same is a **judgement**. Here it is made by overlap; in practice, register the two dates first, and let a person look.
 # The *tracking UID* is where that judgement is kept: July's result takes over January's. (Below, 0 mm³: there was none.)
 
 # %%
@@ -343,8 +344,8 @@ for n, one in enumerate(after, start=1):
 # %% [markdown]
 # By number, strangers are compared. By UID, each lesion meets itself, and the one with 0 is new.
 #
-# **Growth, or noise?** An outline drawn twice is never the same. So ten readers outline both dates. The bar on each point is
-# 1.96 standard deviations of what they draw, and a change counts only if it is larger than that of the two dates together, √(a² + b²).
+# **Growth, or noise?** An outline drawn twice is never the same. So ten readers outline both dates. Each point is what the report says; the bar on it is
+# 1.96 standard deviations of what the ten draw, and a change counts only if it is larger than that of the two dates together, √(a² + b²).
 # *Predict: how many of the six will be called?*
 
 # %%

@@ -49,7 +49,7 @@ def derived_uid(*parts: object) -> str:
 def observer(algorithm: str, version: str) -> sr.ObserverContext:
     """Who looked: a device, not a person (TID 1004)."""
     uid = derived_uid(MANUFACTURER, algorithm, version)
-    device = sr.DeviceObserverIdentifyingAttributes(uid, algorithm, MANUFACTURER, algorithm, version)
+    device = sr.DeviceObserverIdentifyingAttributes(uid, algorithm, MANUFACTURER, algorithm)
     return sr.ObserverContext(codes.DCM.Device, device)
 
 
