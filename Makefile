@@ -24,7 +24,7 @@ lab: setup-lab  ## set everything up and open the first notebook in JupyterLab (
 test: setup-test  ## everything: ruff, mypy, pytest, every notebook through papermill
 	$(RUN)/ruff check . && $(RUN)/ruff format --check .
 	$(RUN)/mypy
-	$(PARALLEL) $(RUN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(PARALLEL) $(RUN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=20
 
 check: setup-test  ## the two-minute subset for working
 	$(RUN)/ruff check . && $(RUN)/ruff format --check .
