@@ -228,7 +228,8 @@ RULES = [
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no modes, no pipes, no links")
 @pytest.mark.parametrize(("mutate", "level", "path", "clause"), RULES)
-def test_each_rule_bites(made, tmp_path, mutate, level, path, clause):
+def test_each_rule_bites(made, tmp_path, monkeypatch, mutate, level, path, clause):
+    monkeypatch.setenv("COLUMNS", "300")  # a narrow screen cuts a long path short
     root = Path(shutil.copytree(made, tmp_path / "map"))
     mutate(root)
     notes = rk.deploy.lint_map(root)
