@@ -27,6 +27,8 @@ from test_pacs import opened
 import radkit as rk
 from radkit.data.ct import write_ct_series
 
+pytestmark = pytest.mark.slow  # together too long for `make check`
+
 TILTED = Rotation.from_euler("xyz", [20, -12, 8], degrees=True).as_matrix()
 # Where slices, rows and columns count to, in LPS.
 AXES = {

@@ -23,7 +23,10 @@ from radkit.pacs import dimse, server
 from radkit.pacs.instances import Instance
 from radkit.pacs.scp import Store
 
-pytestmark = pytest.mark.skipif(os.name != "posix", reason="the faults are made with POSIX signals")
+pytestmark = [
+    pytest.mark.slow,  # together too long for `make check`
+    pytest.mark.skipif(os.name != "posix", reason="the faults are made with POSIX signals"),
+]
 
 OPEN = """
 import os, sys, time

@@ -18,6 +18,8 @@ import radkit as rk
 from radkit.errors import ArchiveError, ArchiveUnavailable, TransferError
 from radkit.pacs import dimse
 
+pytestmark = pytest.mark.slow  # together too long for `make check`
+
 
 def free_port():
     with socket.socket() as one:

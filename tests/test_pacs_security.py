@@ -25,6 +25,8 @@ from radkit.errors import ArchiveError, ArchiveUnavailable, DicomError, Transfer
 from radkit.pacs import dimse, embedded, instances, orthanc, session
 from radkit.pacs.tls import context
 
+pytestmark = pytest.mark.slow  # together too long for `make check`
+
 
 def addresses():
     """This machine's addresses other than loopback."""
