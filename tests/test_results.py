@@ -268,6 +268,17 @@ def test_a_mirrored_mask_is_refused_not_turned_in_silence(small_ct):
         rk.results.write_segmentation(small_ct.mask.flip_spatial(2), small_ct.files)
 
 
+def test_a_report_says_that_nothing_was_found_and_in_which_images(small_ct):
+    report = again(rk.results.write_report([], small_ct.folder, None, kind="nodule", site="lung"))
+    (finding,) = rk.results.read_report(report)
+    assert finding.absent and (finding.kind, finding.site) == ("Nodule", "Lung") and finding.volume_mm3 is None
+    (study,) = report.CurrentRequestedProcedureEvidenceSequence
+    (series,) = study.ReferencedSeriesSequence
+    assert len(series.ReferencedSOPSequence) == len(small_ct.files)  # all that was looked at
+    with pytest.raises(ResultError, match="the kind of what is absent"):
+        rk.results.write_report([], small_ct.folder, None)
+
+
 def test_the_numbers_of_a_report_come_back_to_the_last_digit(written):
     segmentation, report, measured = written
     (finding,) = rk.results.read_report(again(report))
@@ -307,6 +318,8 @@ def test_writing_refuses_what_does_not_belong_together(written, small_ct):
         rk.results.write_segmentation(small_ct.mask.with_array(small_ct.mask.array * 0), small_ct.folder)
     with pytest.raises(ResultError, match="2 measurements, 2 sites, 1 segments"):
         rk.results.write_report([written[2]] * 2, small_ct.folder, written[0])
+    with pytest.raises(ResultError, match="the segmentation of what was measured"):
+        rk.results.write_report(written[2], small_ct.folder, None)
     with pytest.raises(ResultError, match="no site 'lingula'"):
         rk.results.write_segmentation(small_ct.mask, small_ct.folder, site="lingula")
 

@@ -194,8 +194,10 @@ def test_two_validators_find_no_error_in_any_result(small_ct, errors_of, pixelme
     # Label maps came to the standard in 2024 and number their background 0: Debian's dciodvfy knows neither.
     unknown = ("Error - Information Object Not found", "Error - SegmentNumber not monotonically increasing")
     assert all(error.startswith(unknown) for error in errors_of(labelmap))
+    absent = rk.results.write_report([], small_ct.folder, None, kind="nodule", site="lung")
+    assert errors_of(absent) == [] and rk.results.check(absent, small_ct.folder) == []
     named = again(note)  # as highdicom makes it: what TID 2010 points at has no name
     named.ContentSequence[-1].ConceptNameCodeSequence = report.ConceptNameCodeSequence
-    *none, some = pixelmed_errors_of(report, note, named)
-    assert none == [[], []]
+    *none, some = pixelmed_errors_of(report, absent, note, named)
+    assert none == [[], [], []]
     assert len(some) == 1 and "Purpose of Reference (Concept) is forbidden" in some[0]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +21,10 @@ class Story:
     """The patient of the course."""
 
     folder: Path
-    files: list[Path]  # the CT series, one file a slice, in the order of InstanceNumber (head first)
+    files: list[Path] = field(repr=False)  # the CT series, one file a slice, in the order of InstanceNumber (head first)
     title: str  # what a picture of it is labelled with; a generated stand-in says so here
     stand_in: bool  # whether it is the generated stand-in
-    source: Fetched  # what it was made from
+    source: Fetched = field(repr=False)  # what it was made from
 
 
 def story(*, stand_in: bool | None = None) -> Story:

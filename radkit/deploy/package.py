@@ -217,8 +217,8 @@ def _dockerfile() -> str:
 ARG BASE=python:3.11-slim-bookworm
 FROM ${{BASE}} AS packages
 COPY requirements.txt /tmp/requirements.txt
-RUN --mount=type=secret,id=pip --mount=type=secret,id=ca --mount=type=cache,target=/root/.cache/pip \\
-    PIP_CONFIG_FILE=/run/secrets/pip PIP_ROOT_USER_ACTION=ignore \\
+RUN --mount=type=secret,id=pip --mount=type=secret,id=ca --mount=type=cache,target=/var/cache/pip \\
+    PIP_CONFIG_FILE=/run/secrets/pip PIP_CACHE_DIR=/var/cache/pip PIP_ROOT_USER_ACTION=ignore \\
     python3 -m pip install --no-compile -r /tmp/requirements.txt && rm /tmp/requirements.txt && \\
     packages=$(python3 -c "import sysconfig; print(sysconfig.get_path('purelib'))") && \\
     {{ python3 -m compileall -q -j 0 $packages >/dev/null || true; }}

@@ -163,12 +163,13 @@ def segment(case: Case) -> None:
 
 
 def report(case: Case) -> None:
-    """Make the measurement report, check both objects against the images before they leave, and be done."""
-    if case.measurements:
-        segmentation = case.objects["segmentation.dcm"]
-        case.objects["report.dcm"] = write_report(case.measurements, case.images, segmentation)
-        if wrong := check(list(case.objects.values()), case.images):
-            raise RadkitError(" ".join(wrong))
+    """Make the report, of the findings or of there being none, check all against the images, and be done."""
+    segmentation = case.objects.get("segmentation.dcm")
+    kind, site = (None, None) if segmentation else ("nodule", "lung")  # else the segments say it
+    report = write_report(case.measurements, case.images, segmentation, kind=kind, site=site)
+    case.objects["report.dcm"] = report
+    if wrong := check(list(case.objects.values()), case.images):
+        raise RadkitError(" ".join(wrong))
     case.status = "done"
 
 
@@ -242,7 +243,8 @@ def run_steps(
     input_folder : Path
         DICOM files; the chest CT is chosen among its series.
     output : Path
-        Where segmentation.dcm, report.dcm and result.json go; the last alone where there is no finding, or no success.
+        Where segmentation.dcm, report.dcm and result.json go; the first not where there is no finding, the last alone
+        where there is no success.
     bundle : Bundle
         The model.
     rules : dict or path, optional

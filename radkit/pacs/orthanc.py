@@ -195,10 +195,8 @@ class OrthancArchive(DicomwebArchive):
             order = {"Resources": list(expected.values()), "Synchronous": True}
             answer = self._request("POST", f"/modalities/{name}/store", json=order, timeout=timeout)
         # A job can call itself a success that sent nothing: where the peer can be asked, it is.
-        done = answer.ok and (answer.json()["FailedInstancesCount"], answer.json()["InstancesCount"]) == (
-            0,
-            len(expected),
-        )
+        counts = answer.json() if answer.ok else {}
+        done = counts.get("FailedInstancesCount") == 0 and counts.get("InstancesCount") == len(expected)
         there = to._locate({"StudyInstanceUID": study}) if isinstance(to, Archive) else (expected if done else {})
         if missing := tuple(uid for uid in expected if uid not in there):
             raise TransferError(

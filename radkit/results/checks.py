@@ -166,7 +166,8 @@ def _group(group: Dataset, objects: dict[str, Dataset]) -> Iterator[str]:
     tracking = next((child.get("UID") for child in children if _concept(child) == TRACKING), None)
     if not tracking:
         yield "measures a lesion without a tracking UID: nobody can tell it again in the next study"
-    if not any(child.get("ValueType") in ("IMAGE", "SCOORD", "SCOORD3D", "COMPOSITE") for child in children):
+    kinds = {child.get("ValueType") for child in children}
+    if "NUM" in kinds and kinds.isdisjoint(("IMAGE", "SCOORD", "SCOORD3D", "COMPOSITE")):
         yield "measures a lesion without saying where it is: it names neither segment, region nor image"
     for child in children:
         if child.get("ValueType") == "NUM":

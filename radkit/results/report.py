@@ -18,7 +18,7 @@ from pydicom.valuerep import DS
 from .. import __version__
 from ..dicom.series import Source
 from ..errors import ResultError
-from ._common import finish, identity, making, observer, source_slices
+from ._common import derived_uid, finish, identity, making, observer, source_slices
 from .geometry import TOLERANCE_MM
 from .measurement import Measurement
 from .terms import KINDS, SITES, quality, sided
@@ -27,6 +27,7 @@ from .terms import KINDS, SITES, quality, sided
 PROCEDURES = {"CT": codes.LN.CTUnspecifiedBodyRegion, "MR": codes.LN.MRIUnspecifiedBodyRegion}
 VOLUME, LONG, SHORT, DIAMETER = codes.SCT.Volume, codes.SCT.LongAxis, codes.SCT.ShortAxis, codes.SCT.Diameter
 MILLIMETRE, CUBIC_MILLIMETRE = codes.UCUM.Millimeter, codes.UCUM.CubicMillimeter
+PRESENCE, ABSENT = codes.DCM.PresenceOfProperty, codes.cid241.Absent
 Quality = Mapping[str | Code, str | Code]
 
 
@@ -41,7 +42,7 @@ class Finding:
     kind, site : str
         Meaning of the coded finding and of its place.
     segmentation_uid, segment_number : str, int
-        ``SOPInstanceUID`` of the SEG that outlines it, and its segment there.
+        ``SOPInstanceUID`` of the SEG that outlines it, and its segment there; "" and 0 for what was looked for in vain.
     volume_mm3, long_axis_mm, short_axis_mm, mean_diameter_mm : float or None
         The numbers, in mm³ and mm.
     values : dict
@@ -68,6 +69,11 @@ class Finding:
     qualities: dict[str, str] = field(default_factory=dict)
 
     @property
+    def absent(self) -> bool:
+        """Whether it was looked for, and not found."""
+        return self.qualities.get(PRESENCE.meaning) == ABSENT.meaning
+
+    @property
     def tracking(self) -> tuple[str, str]:
         """TrackingID and TrackingUID, to hand on to `write_segmentation` when the lesion is seen again."""
         return self.tracking_id, self.tracking_uid
@@ -76,7 +82,7 @@ class Finding:
 def write_report(
     measurements: Measurement | Sequence[Measurement],
     source: Source,
-    segmentation: Dataset,
+    segmentation: Dataset | None,
     *,
     kind: str | Code | None = None,
     site: str | Code | Sequence[str | Code] | None = None,
@@ -92,17 +98,21 @@ def write_report(
     image; all carry its tracking identifier. Numbers are rounded to the 16 characters of a DS (PS3.5, 6.2), so that
     what is read is what was written, whichever attribute a reader takes.
 
+    Without a measurement it says that ``kind`` was looked for at ``site`` in these images and is absent (TID 1501):
+    only an archive that holds such a report can tell a study without a finding from one that nobody looked at.
+
     Parameters
     ----------
     measurements : Measurement or sequence of Measurement
-        Of the segments, in the order of their numbers; the first belongs to segment 1.
+        Of the segments, in the order of their numbers; the first belongs to segment 1. Empty: nothing was found.
     source : folder, list of paths or list of datasets
         The images.
-    segmentation : pydicom.Dataset
-        The SEG from `write_segmentation`; each group refers to its segment and takes its tracking identifier.
+    segmentation : pydicom.Dataset or None
+        The SEG from `write_segmentation`; each group refers to its segment and takes its tracking identifier. None
+        where there is nothing to outline.
     kind, site : str or pydicom.sr.coding.Code, optional
         Finding (PS3.16 CID 7151) and finding site (CID 4031), as the segment has them unless given: one site for all,
-        or one for each.
+        or one for each. What is absent must be named.
     qualitative : mapping, or one for each measurement
         Qualitative findings: {"border shape": "spiculated"}, with "border definition", "content" and "response" as
         DICOM's groups for the chest have them (CID 6119, 6120, 6122, 6143), or any pair of pydicom codes.
@@ -121,40 +131,27 @@ def write_report(
     Raises
     ------
     ResultError
-        If there is no measurement (TID 1500 must hold one), if there are more than segments, if a name has no code, or
-        if SEG, measurements and images do not belong together.
+        If there are more measurements than segments, if a name has no code, if nothing was found and ``kind`` does not
+        say of what, or if SEG, measurements and images do not belong together.
     """
     images = source_slices(source)
     lesions = [measurements] if isinstance(measurements, Measurement) else list(measurements)
-    segments = [one for one in segmentation.get("SegmentSequence", []) if one.SegmentNumber]  # 0 is background
-    sites = [site] * len(lesions) if site is None or isinstance(site, (str, Code)) else list(site)
-    qualities = [qualitative] * len(lesions) if isinstance(qualitative, Mapping) else list(qualitative)
-    if not 0 < len(lesions) <= len(segments) or not len(sites) == len(qualities) == len(lesions):
-        raise ResultError(
-            f"{len(lesions)} measurements, {len(sites)} sites, {len(segments)} segments: these do not pair up."
-        )
-    if segmentation.StudyInstanceUID != images[0].StudyInstanceUID:
-        raise ResultError("The segmentation belongs to another study than the images.")
-    shown = _shown(images, segmentation)
     procedure = procedure or PROCEDURES.get(images[0].Modality, codes.SCT.ImagingProcedure)
-    content = (segmentation.SOPInstanceUID, lesions, sites, kind, qualities, procedure, algorithm, version, when)
+    made, objects = (algorithm, version), [] if segmentation is None else [segmentation]
+    shown = images if segmentation is None else _shown(images, segmentation)
+    about = [one.SOPInstanceUID for one in objects or images]
     with making("report"):
-        groups = [
-            group
-            for lesion, segment, place, found in zip(lesions, segments, sites, qualities, strict=False)
-            for group in _groups(lesion, segmentation, segment, images, kind, place, found, (algorithm, version))
-        ]
         report = sr.Comprehensive3DSR(
-            evidence=[segmentation, *shown],
+            evidence=[*objects, *shown],
             content=sr.MeasurementReport(
-                observation_context=sr.ObservationContext(observer_device_context=observer(algorithm, version)),
+                observation_context=sr.ObservationContext(observer_device_context=observer(*made)),
                 procedure_reported=procedure,
-                imaging_measurements=groups,
+                imaging_measurements=list(_lesions(lesions, segmentation, images, kind, site, qualitative, made)),
                 title=codes.DCM.ImagingMeasurementReport,
                 referenced_images=shown,
             ),
             is_complete=True,
-            **identity("SR", 901, content, algorithm, version),
+            **identity("SR", 901, (about, lesions, site, kind, qualitative, procedure, *made, when), *made),
         )
     finish(report, images, when)
     return report
@@ -169,6 +166,38 @@ def _shown(images: list[Dataset], segmentation: Dataset) -> list[Dataset]:
         for item in derivation.SourceImageSequence
     }
     return [image for image in images if image.SOPInstanceUID in uids]
+
+
+def _lesions(
+    lesions: list[Measurement], segmentation: Dataset | None, images: list[Dataset], kind: Any, site: Any,
+    qualitative: Quality | Sequence[Quality], made: tuple[str, str],
+) -> Iterator[Any]:  # fmt: skip
+    """The measurement groups of all lesions; or the one that says there is none (TID 1501)."""
+    if segmentation is None:
+        if lesions or not kind:
+            raise ResultError(
+                "Expected the segmentation of what was measured; or no measurement, and the kind of what is absent."
+            )
+        place, side = sided(site, "site", *SITES) if site else (None, None)
+        yield sr.MeasurementsAndQualitativeEvaluations(
+            tracking_identifier=sr.TrackingIdentifier(derived_uid(images[0].SOPInstanceUID, kind, "absent"), "none"),
+            finding_type=sided(kind, "kind", KINDS)[0],
+            finding_sites=[sr.FindingSite(place, side)] if place else None,
+            algorithm_id=sr.AlgorithmIdentification(*made),
+            qualitative_evaluations=[sr.QualitativeEvaluation(PRESENCE, ABSENT)],
+        )
+        return
+    segments = [one for one in segmentation.get("SegmentSequence", []) if one.SegmentNumber]  # 0 is background
+    sites = [site] * len(lesions) if site is None or isinstance(site, (str, Code)) else list(site)
+    qualities = [qualitative] * len(lesions) if isinstance(qualitative, Mapping) else list(qualitative)
+    if not 0 < len(lesions) <= len(segments) or not len(sites) == len(qualities) == len(lesions):
+        raise ResultError(
+            f"{len(lesions)} measurements, {len(sites)} sites, {len(segments)} segments: these do not pair up."
+        )
+    if segmentation.StudyInstanceUID != images[0].StudyInstanceUID:
+        raise ResultError("The segmentation belongs to another study than the images.")
+    for lesion, segment, where, found in zip(lesions, segments, sites, qualities, strict=False):
+        yield from _groups(lesion, segmentation, segment, images, kind, where, found, made)
 
 
 def _groups(
@@ -236,7 +265,7 @@ def read_report(report: Dataset) -> list[Finding]:
     Returns
     -------
     list of Finding
-        One for each volumetric group, in the order of the report.
+        One for each volumetric group, in the order of the report; or the one that is `absent`.
 
     Raises
     ------
@@ -246,7 +275,8 @@ def read_report(report: Dataset) -> list[Finding]:
     try:
         content: Any = sr.Comprehensive3DSR.from_dataset(report).content
         planar = content.get_planar_roi_measurement_groups()
-        return [_finding(group, planar) for group in content.get_volumetric_roi_measurement_groups()]
+        groups = content.get_volumetric_roi_measurement_groups() or content.get_image_measurement_groups()
+        return [_finding(group, planar) for group in groups]
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ResultError(f"Expected a Comprehensive 3D SR with a TID 1500 measurement report: {error}") from error
 
@@ -254,7 +284,7 @@ def read_report(report: Dataset) -> list[Finding]:
 def _finding(group: Any, planar: list[Any]) -> Finding:
     items = group.get_measurements()
     number = {item.name.value: float(item.value) for item in items}
-    segment = group.referenced_segment
+    segment = getattr(group, "referenced_segment", None)  # what is absent has none
     site = group.finding_sites[0] if group.finding_sites else None
     side = f", {site.laterality.meaning.lower()}" if site is not None and site.laterality else ""
     regions = [one for one in planar if one.tracking_uid == group.tracking_uid]
