@@ -335,8 +335,19 @@ table(titles, [order("mislabelled")])
 
 # %% [markdown]
 # *Done, no finding*, in a few slices of upper abdomen. The guard does look for lungs too, and the lung bases are there. **A refusal
-# protects from what its makers thought of**, and *no finding* means: none in what it was given. So the list on your screen should say how
-# much was looked at, and the reader should see it.
+# protects from what its makers thought of**, and *no finding* means: none in what it was given. So the archive must be able to show
+# what that was. Silence cannot: an empty folder looks the same whether nothing was found, or nothing was looked at. Our application
+# writes a report in both cases.
+
+# %%
+absent = pydicom.dcmread(here / "out_mislabelled" / "report.dcm")
+(said,) = rk.results.read_report(absent)
+(series,) = absent.CurrentRequestedProcedureEvidenceSequence[0].ReferencedSeriesSequence
+print(f"{said.kind}, {said.site}, {said.qualities}: looked for in {len(series.ReferencedSOPSequence)} images,")
+print(f"where the whole chest of our patient has {len(story.files)}.")
+
+# %% [markdown]
+# The list on your screen should say the same, with the number: *no nodule* alone sounds like the whole chest.
 #
 # ## 7 · Hide an exit status
 #

@@ -34,6 +34,7 @@ def build(app: Path | None, model: Path | None, out: Path, overwrite: bool, offi
     from .deploy import build_map
     from .deploy.package import build_official
 
+    click.echo("Packing the application and its model.", err=True)
     click.echo(f"wrote {build_map(out, app=app, bundle=model, overwrite=overwrite)}")
     if official:
         click.echo(f"built {build_official(out)}")

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .errors import ArchiveUnavailable
+from .errors import ArchiveUnavailable, RadkitError
 
 if TYPE_CHECKING:
     from .pacs import Archive
+    from .pacs.watching import Study
 
 STATE = Path(".radkit/pacs.json")  # of what runs for this folder, with its account; when it is gone, that ends
 ENDING = STATE.with_suffix(".ending")
@@ -28,9 +29,18 @@ SHOWN = {  # no patient's name, unless it is asked for
     "instance": "SOPInstanceUID SOPClassUID InstanceNumber",
 }
 PATH, THERE = click.Path(path_type=Path), click.Path(path_type=Path, exists=True)
-OTHER = click.option(
-    "--archive", "address", help="Another one: http://host:port (Orthanc, DICOMweb) or dicom://AET@host:port."
-)
+
+
+def other(command: Any) -> Any:
+    """Let a command be asked of another archive than that of this folder."""
+    archive = click.option(
+        "--archive", "address", help="Another one: http(s)://host:port (Orthanc, DICOMweb) or dicom://AET@host:port."
+    )
+    certificate = click.option(
+        "--certificate", type=click.Path(exists=True, dir_okay=False), expose_value=False,
+        callback=lambda context, _, path: context.meta.update(tls=path), help="What it shows by TLS (PEM).",
+    )  # fmt: skip
+    return archive(certificate(command))
 
 
 @click.group()
@@ -51,7 +61,8 @@ def _opened(address: str | None = None, **options: Any) -> Archive:
     if address and not address.startswith(("http://", "https://", "dicom://")):
         raise click.BadParameter(f"expected http://host:port or dicom://AET@host:port, got {address!r}")
     if address:
-        return open_archive(address, **options)
+        tls = getattr(click.get_current_context(silent=True), "meta", {}).get("tls") or False
+        return open_archive(address, tls=tls, **options)
     if not (state := _here()) and not os.environ.get("ORTHANC_URL"):
         raise ArchiveUnavailable("No archive runs for this folder: radkit pacs start, or name one with --archive.")
     try:
@@ -154,7 +165,7 @@ def stop() -> None:
 
 
 @pacs.command()
-@OTHER
+@other
 def status(address: str | None) -> None:
     """Say which archive runs, what it holds, and the disk it takes.
 
@@ -173,7 +184,7 @@ def status(address: str | None) -> None:
 
 @pacs.command()
 @click.argument("paths", nargs=-1, required=True, type=THERE)
-@OTHER
+@other
 def send(paths: tuple[Path, ...], address: str | None) -> None:
     """Send DICOM files, and those in folders.
 
@@ -187,7 +198,7 @@ def send(paths: tuple[Path, ...], address: str | None) -> None:
 @click.argument("keys", metavar="KEYWORD=VALUE...", nargs=-1)
 @click.option("--level", type=click.Choice(list(SHOWN)), default="study", show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Print a list of JSON objects.")
-@OTHER
+@other
 def find(keys: tuple[str, ...], level: Any, as_json: bool, address: str | None) -> None:
     """List what matches every KEYWORD=VALUE.
 
@@ -213,7 +224,7 @@ def find(keys: tuple[str, ...], level: Any, as_json: bool, address: str | None) 
 @click.option("--study", help="Its Study Instance UID.", shell_complete=study_uids)
 @click.option("--series", help="A Series Instance UID.")
 @click.option("--out", required=True, type=PATH, help="Folder for the files, one an instance.")
-@OTHER
+@other
 def fetch(study: str | None, series: str | None, out: Path, address: str | None) -> None:
     """Get a study or a series.
 
@@ -231,7 +242,7 @@ def fetch(study: str | None, series: str | None, out: Path, address: str | None)
 @click.option("--journal", type=PATH, help="What has been done (default: in .radkit/watch, by the name of the MAP).")
 @click.option("--workers", type=click.IntRange(1), default=4, show_default=True, help="Studies in flight at once.")
 @click.option("--retry", multiple=True, metavar="UID", help="Try this study again, which was parked or refused.")
-@OTHER
+@other
 def watch(map_folder: Path, where: tuple[str, ...], journal: Path | None, workers: int, retry: tuple[str, ...],
           address: str | None) -> None:  # fmt: skip
     """Run a MAP once on each stable study and store its results.
@@ -245,6 +256,17 @@ def watch(map_folder: Path, where: tuple[str, ...], journal: Path | None, worker
 
     read_command(map_folder.absolute())  # no MAP is told now, and not once a study
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // workers)))  # or runs slow one another
+
+    said = [""]
+
+    def told(study: Study) -> None:
+        said.append(f"{study.uid} {study.state} {study.why}".rstrip())
+        if said.pop(0) != said[0]:  # while it waits, it says so at every look
+            click.echo(f"{time.strftime('%X')} {said[0]}")
+        if study.state == "waiting" and not address:  # where it is started again, it has another address
+            with contextlib.suppress(RadkitError):
+                one.archive = _opened()
+
     archive = _opened(address)
     one = watcher(
         archive,
@@ -252,7 +274,7 @@ def watch(map_folder: Path, where: tuple[str, ...], journal: Path | None, worker
         journal=journal or Path(".radkit/watch") / map_folder.resolve().name,
         where=_pairs(where) or None,
         workers=workers,
-        progress=lambda study: click.echo(f"{time.strftime('%X')} {study.uid} {study.state} {study.why}".rstrip()),
+        progress=told,
     )
     for uid in retry:
         one.retry(uid)

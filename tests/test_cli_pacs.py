@@ -131,11 +131,25 @@ def test_a_map_watches_until_it_is_told_to_end_and_an_archive_that_was_killed_is
     command = [sys.executable, "-m", "radkit.cli", "pacs", "watch", "map", "--where", "Modality=CT"]
     watching = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     until(lambda: pacs("find", "--level", "series", "Modality=SR", "--json").output.count("SeriesInstanceUID") == 2)
-    watching.send_signal(signal.SIGTERM)
-    told, _ = watching.communicate(timeout=60)
-    assert watching.returncode == 0 and "2 studies; 2 stored" in told and all(f"{uid} stored" in told for uid in uids)
     os.kill(json.loads(STATE.read_text())["pid"], signal.SIGKILL)
     until(lambda: pacs("status").exit_code == 1)
     assert "ended by itself" in pacs("stop").output and not STATE.exists()
     until(lambda: pacs("start").exit_code == 0)  # as soon as the killed one's Orthanc has let go of the folder
     assert "2 studies, 6 instances" in pacs("status").output
+    uids += files(project / "later")  # the watcher finds the archive at its new address
+    pacs("send", "later")
+    until(lambda: pacs("find", "--level", "series", "Modality=SR", "--json").output.count("SeriesInstanceUID") == 4)
+    watching.send_signal(signal.SIGTERM)
+    told, _ = watching.communicate(timeout=60)
+    assert watching.returncode == 0 and "4 studies; 4 stored" in told and all(f"{uid} stored" in told for uid in uids)
+    assert 1 <= told.count(" waiting ") < 5
+
+
+@pytest.mark.slow
+def test_an_archive_elsewhere_is_believed_by_its_certificate(project):
+    need("orthanc")
+    pacs("start", "--tls")
+    where = json.loads(STATE.read_text())["open"]
+    asked = ("find", "--archive", where["kind"])
+    assert "Nothing matches" in pacs(*asked, "--certificate", where["tls"]).output
+    assert "certificate" in pacs(*asked).output

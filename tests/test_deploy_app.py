@@ -19,7 +19,7 @@ from scipy.spatial.transform import Rotation
 import radkit as rk
 from radkit.data.ct import write_ct_series
 from radkit.deploy import run_steps
-from radkit.deploy.pipeline import Case, attempt, choose_series, deliver, set_rules
+from radkit.deploy.pipeline import Case, attempt, choose_series, deliver, report, segment, set_rules
 from radkit.errors import DicomError, ModelError
 from radkit.model import Bundle
 
@@ -176,6 +176,15 @@ def test_a_ct_without_lungs_is_refused(tmp_path):
     write(tmp_path / "in", array=np.full_like(ARRAY, 40))
     result = ends(tmp_path / "in", tmp_path / "out")
     assert result["status"] == "refused" and "air-filled lungs" in result["reason"]
+
+
+def test_where_nothing_is_found_a_report_says_so(tmp_path):
+    case = Case(BUNDLE, images=rk.dicom.read_headers(write(tmp_path / "in")))
+    segment(case)
+    report(case)
+    assert (case.status, list(case.objects)) == ("done", ["report.dcm"])
+    (told,) = rk.results.read_report(case.objects["report.dcm"])
+    assert told.absent and told.kind == "Nodule"
 
 
 def test_an_error_of_a_step_fails_the_case_and_its_text_stays_in_the_log(capsys):

@@ -21,7 +21,9 @@ class Story:
     """The patient of the course."""
 
     folder: Path
-    files: list[Path] = field(repr=False)  # the CT series, one file a slice, in the order of InstanceNumber (head first)
+    files: list[Path] = field(
+        repr=False
+    )  # the CT series, one file a slice, in the order of InstanceNumber (head first)
     title: str  # what a picture of it is labelled with; a generated stand-in says so here
     stand_in: bool  # whether it is the generated stand-in
     source: Fetched = field(repr=False)  # what it was made from

@@ -277,7 +277,7 @@ def by_series(headers: Sequence[Dataset]) -> list[list[Dataset]]:
     for header in headers:
         if header.file_meta.get("MediaStorageSOPClassUID") != DICOMDIR:
             group = groups.setdefault(str(header.get("SeriesInstanceUID", "")), {})
-            group.setdefault(str(header.get("SOPInstanceUID", len(group))), header)
+            group.setdefault(str(header.get("SOPInstanceUID") or len(group)), header)
     return [list(groups[uid].values()) for uid in sorted(groups)]
 
 

@@ -50,6 +50,8 @@ class Table:
     narrow: ClassVar[int | None] = None  # how many of them go on a narrow terminal
 
     def __str__(self) -> str:
+        if not self.rows:
+            return clean(self.title)
         room = shutil.get_terminal_size((120, 24)).columns
         shown = slice(None if room > 150 else self.narrow)
         cells = [row[shown] for row in (self.columns, *self.rows) if not isinstance(row, str)]
@@ -68,7 +70,7 @@ class Table:
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        lines = ["".join(f'<th scope="col">{name}</th>' for name in self.columns) + "</tr></thead><tbody>"]
+        lines = ["".join(f'<th scope="col">{name}</th>' for name in self.columns if self.rows) + "</tr></thead><tbody>"]
         for row in self.rows[:MOST_ROWS]:
             if isinstance(row, str):
                 lines.append(

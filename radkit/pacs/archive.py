@@ -189,7 +189,7 @@ class Archive(ABC):
         uids = {"StudyInstanceUID": study, "SeriesInstanceUID": series, "SOPInstanceUID": instance}
         query = {key: str(uid) for key, uid in uids.items() if uid is not None}
         if not query or not all(map(is_uid, query.values())):
-            raise ArchiveError("Expected the UID of what to fetch: fetch(study=...), (series=...) or (instance=...).")
+            raise ArchiveError("Expected the UID of a study, a series or an instance to fetch: digits and dots.")
         with progress_bar(None, "fetching", progress) as bar:
             incoming = Incoming(query, Path(folder) if folder is not None else None, bar.update)
             for _ in pauses(retries):

@@ -106,6 +106,6 @@ def incomplete(what: str, total: int, failed: dict[str, str]) -> TransferError:
     reason = next(iter(failed.values()))
     return TransferError(
         f"{total - len(failed)} of {total} instances {what}; {len(failed)} did not: {reason}. "
-        "The error's .missing lists them. To do the same again is safe: nothing is stored twice.",
+        "To do the same again is safe: nothing is stored twice.",
         missing=tuple(failed),
     )

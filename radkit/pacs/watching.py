@@ -81,7 +81,7 @@ class Watcher:
         How often a study that failed is tried again: after so many seconds, then twice as many, and so on. Then it is
         parked, until ``watcher.retry(study)``. One that the application refuses is not tried again.
     progress
-        Called with each `Study` that changes.
+        Called with each `Study` that changes; while the archive does not answer, with one that is "waiting", and why.
     """
 
     archive: Archive
@@ -202,6 +202,7 @@ class Watcher:
                 self._launch()
                 self._trouble = ""
             except (ArchiveError, OSError, sqlite3.Error) as error:
+                self.progress(Study("-", "waiting", why=_why(error)))
                 self._sweep_at, self._trouble = 0.0, f"waiting: {error}"  # what is missed meanwhile is swept up
             self._wake.wait(self.poll_s)
             self._wake.clear()
