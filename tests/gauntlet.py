@@ -281,7 +281,7 @@ class Worker:
     def is_over(self, outcome: Outcome) -> bool:
         """Listen to what it says; tell whether it has ended, and end it if it says nothing for long."""
         ended, said = self.process.poll() is not None, self.folder / "said"
-        lines = said.read_text().splitlines() if said.exists() else []
+        lines = said.read_text().split("\n")[:-1] if said.exists() else []  # the last may not be whole yet
         for line in lines[self.lines :]:
             self.last, self.heard = json.loads(line), time.monotonic()
             if "end" in self.last:

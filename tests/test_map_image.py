@@ -115,7 +115,7 @@ def test_the_image_does_not_tell_where_its_packages_came_from(image, kept):
     assert not [address for address in addresses if address in kept]
     places = "/etc /opt /var /root /run /usr/local/bin"
     search = " ".join(["grep -rIlF", *(f"-e {address}" for address in addresses), places])
-    files = "find /run/pip /run/secrets ~root/.cache /etc/pip.conf /etc/apt/sources.list -type f"
+    files = "find /run/pip /run/secrets /var/cache/pip ~root/.cache /etc/pip.conf /etc/apt/sources.list -type f"
     box = ["podman", "run", "--rm", "--network=none", "--ulimit=nproc=4096", "--ulimit=nofile=4096", "--user=0"]
     words = [*box, "--entrypoint=/bin/sh", image.reference, "-c", f"echo looking; {search}; {files}"]
     done = subprocess.run(words, capture_output=True, text=True)
