@@ -13,9 +13,9 @@ import pytest
 import yaml
 from package_index import FILM, SDIST, SPINE, WHEEL, Index, sdist, wheel
 
+from radkit._assets.sources import cache_folder
 from radkit.data import catalog, fetch, read, read_labels
 from radkit.data.cache import verify
-from radkit.data.sources import cache_folder
 from radkit.errors import ChecksumError, DataError, SourceUnreachable
 
 

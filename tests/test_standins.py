@@ -12,7 +12,7 @@ from scipy import ndimage
 
 import radkit as rk
 from radkit.data import standins
-from radkit.data.sources import catalog
+from radkit.data.cache import catalog
 from radkit.data.volumes import read_names
 from radkit.errors import DataError
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from html.parser import HTMLParser
+from html import unescape
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urljoin, urlsplit
@@ -69,49 +69,36 @@ def _find(source: Source, options: Any, session: requests.Session) -> str:
     silent = []
     for place in places:
         try:
-            links = _links(place, session)
+            if url := _link(place, source.archive, session):
+                return url
         except OSError as error:  # requests' errors are OSErrors too
             silent.append(f"{_host(place)} {_why(error)}")
-            continue
-        if source.archive in links:
-            return links[source.archive]
     if silent:
         raise SourceUnreachable(f"{source.archive} cannot be had: {', '.join(silent)}")
     raise SourceUnreachable(f"{source.archive} is not on {', '.join(map(_host, places)) or 'any index that pip knows'}")
 
 
-def _links(place: str, session: requests.Session) -> dict[str, str]:
-    """Return the files that a folder or a page of the simple repository API (PEP 503) lists: name to address."""
+def _link(place: str, archive: str, session: requests.Session) -> str:
+    """Return the address of an archive in a folder or on a page of the simple repository API (PEP 503), "" for none."""
     if "://" not in place:
         place = Path(place).expanduser().resolve().as_uri()
     if place.startswith("file:"):
         path = _local(place)
+        if (path / archive).is_file():
+            return (path / archive).as_uri()
         page = path / "index.html" if path.is_dir() else path
-        if path.is_dir() and not page.is_file():
-            return {file.name: file.as_uri() for file in path.iterdir()}
         text, base = (page.read_text(encoding="utf-8"), page.as_uri()) if page.is_file() else ("", place)
     else:
         response = session.get(place, headers={"Accept": "text/html"}, timeout=_TIMEOUT)
         if response.status_code == 404:
-            return {}  # this index does not know the package
+            return ""  # this index does not know the package
         response.raise_for_status()
         text, base = response.text, response.url
-    page_links = _Links(base)
-    page_links.feed(text)
-    return page_links.found
-
-
-class _Links(HTMLParser):
-    """Collects the links of a page, by file name."""
-
-    def __init__(self, base: str):
-        super().__init__()
-        self.base, self.found = base, dict[str, str]()
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        if tag == "a" and (href := dict(attrs).get("href")):
-            url = urljoin(self.base, href).partition("#")[0]
-            self.found[unquote(urlsplit(url).path.rpartition("/")[2])] = url
+    for href in re.findall(r"""\bhref\s*=\s*["']?([^"'\s>]+)""", text, re.IGNORECASE):
+        url = urljoin(base, unescape(href)).partition("#")[0]
+        if unquote(urlsplit(url).path.rpartition("/")[2]) == archive:
+            return url
+    return ""
 
 
 def _resume(session: requests.Session, url: str, part: Path, start: int, bar: tqdm) -> None:

@@ -21,37 +21,19 @@ _PART = r"[A-Za-z0-9][\w.+-]*"
 
 @dataclass(frozen=True)
 class Source:
-    """One entry of the catalog: some files of one pinned archive on a package index, pip's or npm's.
+    """One entry of the catalog: some files of one pinned archive on a package index, pip's or npm's."""
 
-    Attributes
-    ----------
-    name, title : str
-        What it is fetched by, and what a picture of it is labelled with.
-    shows : str
-        What there is to see, in the words of a radiology report; of a part of the program, what it is for.
-    package, version, archive : str
-        Where it is: the archive's file name on the index page of the package, or the one that ``npm pack`` gives it.
-    size : int
-        Size of the archive, bytes.
-    sha256 : str
-        Checksum of the archive.
-    licence, attribution : str
-        What may be done with it, and whom to name.
-    files : dict of str to (str, str)
-        Path in the cache to (member of the archive, sha256 of that member).
-    """
-
-    name: str
-    title: str
-    shows: str
+    name: str  # what it is fetched by
+    title: str  # what a picture of it is labelled with
+    shows: str  # what there is to see, as a radiologist would report it; of a part of the program, what it is for
     package: str
     version: str
-    archive: str
-    size: int
-    sha256: str
-    licence: str
-    attribution: str
-    files: dict[str, tuple[str, str]]
+    archive: str  # its file name on the index page of the package, or the one that ``npm pack`` gives it
+    size: int  # of the archive, bytes
+    sha256: str  # of the archive
+    licence: str  # what may be done with it
+    attribution: str  # whom to name
+    files: dict[str, tuple[str, str]]  # path in the cache to (member of the archive, sha256 of that member)
 
     @property
     def by_npm(self) -> bool:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from .cache import fetch
+from .cache import catalog, fetch
 from .ct import write_ct_series
 from .growing import cohort
 from .patient import story
-from .sources import catalog
 from .volumes import read, read_labels, read_names
 
 __all__ = ["catalog", "cohort", "fetch", "read", "read_labels", "read_names", "story", "write_ct_series"]

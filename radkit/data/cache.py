@@ -1,4 +1,4 @@
-"""Fetch a source of the catalog into the cache, every byte checked, or its generated stand-in."""
+"""The catalog of real images, and fetching from it: every byte checked, or a generated stand-in."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .._assets import store
-from ..errors import SourceUnreachable
-from .sources import Source, cache_folder, catalog, find_source
+from .._assets.sources import ROOT, Source, cache_folder, find, read_sources
+from ..errors import DataError, SourceUnreachable
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,34 @@ class Fetched:
     title: str  # what a picture of it is labelled with; a stand-in's says that it is one
     attribution: str  # whom to name
     licence: str  # what may be done with it
+
+
+def catalog() -> dict[str, Source]:
+    """Read the catalog: ``data/catalog.yaml``, or the file that ``RADKIT_CATALOG`` names.
+
+    Returns
+    -------
+    dict of str to Source
+        Every source by its name, in the order of the file.
+
+    Raises
+    ------
+    DataError
+        If there is no such file, or an entry lacks something; the message names the entry and the field.
+    """
+    path = Path(os.environ.get("RADKIT_CATALOG") or ROOT / "data" / "catalog.yaml")
+    try:
+        return read_sources(path)
+    except FileNotFoundError:
+        raise DataError(
+            f"There is no catalog at {path}. Install radkit from a checkout (pip install -e .), "
+            "or name a catalog of your own in RADKIT_CATALOG."
+        ) from None
+
+
+def find_source(name: str) -> Source:
+    """Return one entry of the catalog, or raise a DataError that lists the names there are."""
+    return find(name, catalog(), "The catalog")
 
 
 def fetch(name: str, *, stand_in: bool | None = None, progress: bool = True) -> Fetched:

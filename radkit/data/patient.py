@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from .._assets import store
-from .cache import Fetched, fetch
+from .._assets.sources import cache_folder
+from .cache import Fetched, fetch, find_source
 from .ct import HEADERS, write_ct_series
-from .sources import cache_folder, find_source
 from .volumes import read
 
 VERSION = 1  # raise it when the writer changes: the series is then written anew
@@ -20,10 +20,8 @@ VERSION = 1  # raise it when the writer changes: the series is then written anew
 class Story:
     """The patient of the course."""
 
-    folder: Path
-    files: list[Path] = field(
-        repr=False
-    )  # the CT series, one file a slice, in the order of InstanceNumber (head first)
+    folder: Path  # of the CT series
+    files: list[Path] = field(repr=False)  # one file a slice, in the order of InstanceNumber (head first)
     title: str  # what a picture of it is labelled with; a generated stand-in says so here
     stand_in: bool  # whether it is the generated stand-in
     source: Fetched = field(repr=False)  # what it was made from
