@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from pydicom import Dataset
-from pydicom.pixels import apply_color_lut, set_pixel_data
+from pydicom.pixels import set_pixel_data
 from pydicom.uid import UID, ExplicitVRLittleEndian
 from scipy import ndimage
 
@@ -19,6 +19,7 @@ from radkit.errors import DicomError
 
 from ._file import read_dataset
 from .decoding import decode
+from .display import palette_rgb
 
 # Pixels that a screen, a camera, paper or a console made, which write into the image.
 SCREENS = ("Ultrasound", "Secondary Capture", "Angiographic", "Radiofluoroscopic", "VL ", "Video", "Photography")
@@ -110,10 +111,7 @@ def black_out(dataset: Dataset, values: np.ndarray, boxes: Iterable[Box]) -> Non
 def in_colour(dataset: Dataset) -> np.ndarray:
     """Decode all frames: stored values if grey, RGB if colour or a palette."""
     values = decode(dataset, rgb=True)
-    if dataset.get("PhotometricInterpretation") != "PALETTE COLOR":
-        return values
-    coloured = apply_color_lut(values, dataset)
-    return (coloured >> 8).astype(np.uint8) if coloured.itemsize > 1 else coloured
+    return palette_rgb(values, dataset) if dataset.get("PhotometricInterpretation") == "PALETTE COLOR" else values
 
 
 @lru_cache(1)

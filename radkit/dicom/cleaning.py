@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable
 
 import numpy as np
+from highdicom.sr import CodedConcept
 from pydicom import DataElement, Dataset
 from pydicom.datadict import dictionary_VR, keyword_for_tag
 from pydicom.dataelem import RawDataElement
@@ -97,10 +98,8 @@ class Cleaner:
         for tag in [tag for tag in list(items.keys()) if tag.is_private and tag.element > 0xFF]:
             element, creator = items.get_item(tag), items.get_item(Tag(tag.group, tag.element >> 8))
             name = _bytes(creator).decode("latin-1") if creator else ""
-            known = (name, tag.group, tag.element & 0xFF) in safe_private()
-            if known and (
-                element.VR in BINARY or (element.VR in ("DS", "IS") and FITS["DS"].fullmatch(_bytes(element)))
-            ):
+            number = element.VR in BINARY or (element.VR in ("DS", "IS") and FITS["DS"].fullmatch(_bytes(element)))
+            if number and (name, tag.group, tag.element & 0xFF) in safe_private():
                 safe |= {tag, creator.tag}
         return safe
 
@@ -172,7 +171,8 @@ class Cleaner:
         done = [options_of_the_standard()[name].code for name in sorted(options)]
         dataset.PatientIdentityRemoved = "YES"
         dataset.DeidentificationMethod = [f"radkit {__version__}", *(text[:64] for _, text in (PROFILE, *done))]
-        dataset.DeidentificationMethodCodeSequence = [code_item(*code) for code in (PROFILE, *done)]
+        codes = [CodedConcept(value, "DCM", meaning) for value, meaning in (PROFILE, *done)]
+        dataset.DeidentificationMethodCodeSequence = codes
         dataset.LongitudinalTemporalInformationModified = "MODIFIED" if DATES in options else "REMOVED"
         if pixels_cleaned:
             dataset.BurnedInAnnotation = "NO"
@@ -180,13 +180,6 @@ class Cleaner:
         meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = dataset.SOPClassUID, dataset.SOPInstanceUID
         meta.TransferSyntaxUID = dataset.file_meta.TransferSyntaxUID
         dataset.file_meta, dataset.preamble = meta, bytes(128)
-
-
-def code_item(value: str, meaning: str) -> Dataset:
-    """Return a coded term of DICOM's own terminology."""
-    item = Dataset()
-    item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = value, "DCM", meaning
-    return item
 
 
 def _concept(item: Dataset) -> str:
@@ -203,7 +196,7 @@ def _references(content: Iterable[Dataset]) -> list[Dataset]:
         return kept
     item = Dataset()
     item.RelationshipType, item.ValueType, item.TextValue = "CONTAINS", "TEXT", "REMOVED"
-    item.ConceptNameCodeSequence = [code_item("121106", "Comment")]
+    item.ConceptNameCodeSequence = [CodedConcept("121106", "DCM", "Comment")]
     return [item]
 
 
@@ -228,15 +221,10 @@ def _clean_pixels(dataset: Dataset) -> None:
         samples = 2 if dataset.get("PhotometricInterpretation") == "YBR_FULL_422" else samples
         data = data[: -(-rows * columns * samples * frames * bits // 8)]
         if bits == 16 > stored and any(0x6000 <= tag.group < 0x6100 for tag in list(dataset.keys())):
-            order, sign = (
-                "<" if dataset.original_encoding[1] else ">",
-                "i" if dataset.get("PixelRepresentation") else "u",
-            )
-            data = (
-                ((np.frombuffer(data, f"{order}{sign}2") << (16 - stored)) >> (16 - stored))
-                .astype(f"{order}i2")
-                .tobytes()
-            )
+            order = "<" if dataset.original_encoding[1] else ">"
+            sign = "i" if dataset.get("PixelRepresentation") else "u"
+            words = np.frombuffer(data, f"{order}{sign}2")
+            data = (words << 16 - stored >> 16 - stored).astype(words.dtype).tobytes()
         data += b"\0" * (len(data) % 2)
     element = dataset.get_item(PIXELS)
     length = 0xFFFFFFFF if getattr(element, "length", 0) == 0xFFFFFFFF else len(data)

@@ -21,6 +21,7 @@ from radkit.errors import DataError, DicomError, MissingDependency
 from ._file import files_in, is_dicom, read_dataset
 from .burned_in import black_out, find_text, in_colour, warning_in
 from .cleaning import Cleaner, Refused
+from .decoding import PIXELS
 from .mapping import Mapping
 from .profile import chosen
 from .table import Table, counted
@@ -40,7 +41,6 @@ class Report(Table):
     ``pixels`` counts what was done about burned-in text.
     """
 
-    folder: Path
     options: tuple[str, ...]
     written: int
     pixels: dict[str, int]
@@ -116,7 +116,7 @@ def deidentify(
         unfinished.replace(target)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
-    return run.report(target)
+    return run.report()
 
 
 def _checked(folder: Path, sources: list[Path]) -> Path:
@@ -172,9 +172,7 @@ class _Run:
             raise Refused("it is a directory of files (DICOMDIR), or an object without SOP UIDs")
         if "Audio" in dataset.SOPClassUID.name or dataset.file_meta.TransferSyntaxUID.is_private:
             raise Refused("it holds a voice, or is coded in a private transfer syntax")
-        looked = any(f"{kind}PixelData" in dataset for kind in ("", "Float", "DoubleFloat")) and self._look(
-            path, dataset
-        )
+        looked = any(keyword in dataset for keyword in PIXELS) and self._look(path, dataset)
         done = self.cleaner.clean(dataset, pixels_cleaned=looked and self.burned_in == "mask")
         study, series, name = (str(dataset.get(f"{of}InstanceUID")) for of in ("Study", "Series", "SOP"))
         if not all(re.fullmatch(r"\d[0-9.]{0,63}", uid) for uid in (study, series, name, dataset.SOPClassUID)):
@@ -193,25 +191,20 @@ class _Run:
     def _look(self, path: Path, dataset: Dataset) -> bool:
         """Look for text in the pixels, as far as asked for, and black it out or refuse; tell whether it was looked."""
         series, warning = str(dataset.SeriesInstanceUID), warning_in(dataset)
-        declared = warning.startswith("BurnedIn")
+        declared, refuse = warning.startswith("BurnedIn"), self.burned_in == "refuse"
         if self.burned_in == "keep" or any(kind in dataset.SOPClassUID.name for kind in NO_PICTURES):
             self.pixels[KEPT if self.burned_in == "keep" else "no pictures"] += 1
             return False
-        if self.burned_in == "refuse" and declared:
+        if refuse and declared:
             raise Refused(f"text in the pixels: {warning}")
         self.images[series] += 1
-        if (
-            self.burned_in == "refuse"
-            and not warning
-            and series not in self.suspect
-            and self.images[series] % EVERY != 1
-        ):
+        if refuse and not warning and series not in self.suspect and self.images[series] % EVERY != 1:
             self.unseen[series].append(path)
             return False
         values = in_colour(dataset)
         boxes = find_text(values)
         self.pixels["looked at"] += 1
-        if boxes and self.burned_in == "refuse":
+        if boxes and refuse:
             self._take_back(series)
             raise Refused("text in the pixels, found by looking")
         if declared and not boxes:
@@ -229,18 +222,17 @@ class _Run:
             self.written.pop(path)[0].unlink()
         self.queue.extend(again)
 
-    def report(self, folder: Path) -> Report:
+    def report(self) -> Report:
         """Return what was done."""
         self.pixels[UNSEEN] = sum(map(len, self.unseen.values()))
         done = sum((done for _, done in self.written.values()), Counter[tuple[str, str]]())
         rows: list = [(SAID.get(act, "text cleaned"), name, str(times)) for (act, name), times in sorted(done.items())]
-        rows += [
-            f"{counted(times, 'file')} left out: {reason}" for reason, times in Counter(self.left_out.values()).items()
-        ]
+        reasons = Counter(self.left_out.values())
+        rows += [f"{counted(times, 'file')} left out: {reason}" for reason, times in reasons.items()]
         rows += [f"{counted(times, 'image')}: {what}" for what, times in self.pixels.items() if times]
         title = f"{counted(len(self.written), 'object')} de-identified, {counted(len(self.left_out), 'file')} left out"
         options = tuple(sorted(self.cleaner.options))
-        return Report(title, rows, folder, options, len(self.written), dict(self.pixels), self.left_out)
+        return Report(title, rows, options, len(self.written), dict(self.pixels), self.left_out)
 
 
 def _fill_in(dataset: Dataset) -> None:

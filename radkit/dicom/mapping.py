@@ -35,9 +35,7 @@ class Mapping:
 
     def __init__(self, secret: str | bytes | None = None):
         if secret is not None and len(secret) < SHORTEST:
-            raise DicomError(
-                f"Expected a secret of at least {SHORTEST} characters, found {len(secret)}: use a longer one."
-            )
+            raise DicomError(f"A secret has at least {SHORTEST} characters, this one {len(secret)}: use a longer one.")
         self._key = secret.encode() if isinstance(secret, str) else secret or secrets.token_bytes(32)
         self.uid = lru_cache(1 << 20)(self._uid)
 

@@ -16,6 +16,7 @@ from typing import NamedTuple
 import yaml
 from dicomanonymizer.dicom_anonymization_databases import dicomfields_2026c as table
 from pydicom.datadict import dictionary_has_tag, dictionary_VR, keyword_for_tag
+from pydicom.valuerep import STR_VR
 
 from radkit.errors import DicomError
 
@@ -33,9 +34,6 @@ _REMOVED = frozenset(
 )
 # What says which standard or maker something follows, and not which patient.
 _KINDS = ("CodingSchemeUID", "ContextUID", "MappingResourceUID", "ImplementationClassUID", "TransferSyntaxUID")
-_TEXT = frozenset(
-    ("AE", "AS", "CS", "DA", "DS", "DT", "IS", "LO", "LT", "PN", "SH", "ST", "TM", "UC", "UI", "UR", "UT")
-)
 
 
 class Option(NamedTuple):
@@ -83,13 +81,12 @@ def action_for(tag: int, vr: str = "", options: frozenset[str] = frozenset()) ->
         removed; unlisted names, free text, dates and UIDs are treated as if they were listed.
     """
     group = tag >> 16
-    if group % 2 or not tag & 0xFFFF or 0x5000 <= group < 0x5100 or 0x6000 <= group < 0x6100:
-        return "X"
-    if not dictionary_has_tag(tag):
+    drawn = 0x5000 <= group < 0x5100 or 0x6000 <= group < 0x6100
+    if group % 2 or not tag & 0xFFFF or drawn or not dictionary_has_tag(tag):
         return "X"
     keyword, possible = keyword_for_tag(tag), dictionary_VR(tag).split(" or ")
     known = possible[0]
-    if vr not in ("", "UN", *possible) and not {vr, known} <= _TEXT:
+    if vr not in ("", "UN", *possible) and not {vr, known} <= STR_VR:
         return "X"  # a header that takes items, text and numbers for one another lies
     basic = "X" if keyword in _REMOVED else _BASIC.get(tag, _unlisted(keyword, known))
     return basic and _with_options(keyword, known, basic, options)
