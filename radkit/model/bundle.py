@@ -17,8 +17,10 @@ from radkit._optional import optional
 from radkit.errors import ModelError
 
 from .reading import part_of, read_json, read_parts
+from .recipes import explained
 
 if TYPE_CHECKING:
+    import torch
     from monai.bundle import ConfigParser
     from torch.nn import Module
 
@@ -88,7 +90,7 @@ class Bundle:
         before, inferer, after = (self._build(config, n) for n in ("preprocessing", "inferer", "postprocessing"))
         return before, inferer, after
 
-    def network(self, device: str = "cpu") -> Module:
+    def network(self, device: str | torch.device = "cpu") -> Module:
         """Load the network from its definition and ``model.pt``, ready for inference.
 
         ``model.ts`` is run only of a bundle that is trusted: TorchScript is a program, and may write files.
@@ -120,15 +122,9 @@ class Bundle:
 
     def _build(self, config: ConfigParser, name: str) -> Any:
         """What one part of ``inference.json`` describes."""
-        try:
+        where = self.folder / "configs" / "inference.json"
+        with explained(f"{where}: {name} is missing or cannot be built", "Get the bundle again from its source."):
             return config.get_parsed_content(name)
-        except Exception as error:  # whatever a class of MONAI raises on wrong arguments
-            if "KeyboardInterrupt" in str(error):  # which MONAI catches too
-                raise KeyboardInterrupt from None
-            raise ModelError(
-                f"{self.folder / 'configs' / 'inference.json'}: {name} is missing or cannot be built: "
-                f"{str(error.__cause__ or error)[:200]}"
-            ) from error
 
 
 def load_bundle(name_or_path: str | Path = "lung_nodule", *, trust: bool = False) -> Bundle:

@@ -12,8 +12,6 @@ from radkit.errors import ModelError
 if TYPE_CHECKING:
     import torch
 
-    from .recipes import Recipe
-
 
 def pick_device(name: str | None = None) -> tuple[torch.device, str]:
     """The device of that name, or the best there is, and what to call it."""
@@ -42,8 +40,8 @@ def mixed_precision(device: torch.device) -> tuple[Any, Any]:
 
 
 @contextmanager
-def memory_watched(device: torch.device, recipe: Recipe) -> Iterator[None]:
-    """Turn a full graphics card into a ModelError that says what to lower."""
+def memory_watched(device: torch.device, tried: str, remedy: str) -> Iterator[None]:
+    """Turn a full graphics card into a ModelError that says what did not fit, and what to do."""
     torch = optional("torch")
     try:
         yield
@@ -54,8 +52,4 @@ def memory_watched(device: torch.device, recipe: Recipe) -> Iterator[None]:
         if device.type == "cuda":
             free, total = (n / 2**30 for n in torch.cuda.mem_get_info(device))
             left = f"; {free:.1f} of its {total:.1f} GiB are free"
-        patch = " x ".join(str(n) for n in recipe.patch)
-        raise ModelError(
-            f"The GPU is full: a batch of {recipe.batch} patches of {patch} voxels did not fit{left}. "
-            f"Train with batch={max(1, recipe.batch // 2)} or a smaller patch, or close what else holds the GPU."
-        ) from error
+        raise ModelError(f"The GPU is full: {tried} did not fit{left}. {remedy}") from error

@@ -17,6 +17,8 @@ from radkit.errors import ModelError
 from radkit_phantoms.lung_mask import lungs
 
 from .bundle import Bundle, load_bundle
+from .devices import memory_watched
+from .recipes import explained
 
 if TYPE_CHECKING:
     from monai.data import MetaTensor
@@ -110,23 +112,16 @@ def predict(
     inferer.progress = progress
     if probability:
         after.transforms = [step for step in after.transforms if type(step).__name__ != "AsDiscreted"]
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     network = bundle.network(device) if isinstance(bundle, Bundle) else bundle.network.to(device)
+    tried = f"an image of {volumes[0].spatial_shape} voxels"
+    full = memory_watched(device, tried, "Close what else holds it, or start Python with CUDA_VISIBLE_DEVICES=''.")
+    wrong = explained(f"No prediction for {tried}", "Is it one that the network was made for?")
     # MONAI's bar goes to stderr, which a notebook shows in red: no learner should take it for an error.
-    with torch.inference_mode(), redirect_stderr(sys.stdout):
-        try:
-            sample = before({"image": to_tensor(*volumes)})
-            sample["pred"] = inferer(sample["image"][None].to(device), network)[0].cpu()
-            found = after(sample)["pred"]
-        except RuntimeError as error:  # of torch, and so MONAI says whatever a transform raised
-            why = str(error.__cause__ or error)
-            if "out of memory" in why:
-                why = (
-                    "The GPU is full. Close what else holds it, or set CUDA_VISIBLE_DEVICES='' before you start Python"
-                )
-            raise ModelError(
-                f"No prediction for an image of {volumes[0].spatial_shape} voxels: {why[:200]}."
-            ) from error
+    with full, wrong, torch.inference_mode(), redirect_stderr(sys.stdout):
+        sample = before({"image": to_tensor(*volumes)})
+        sample["pred"] = inferer(sample["image"][None].to(device), network)[0].cpu()
+        found = after(sample)["pred"]
     array = found[0].numpy().transpose(2, 1, 0)
     return volumes[0].with_array(array.astype(np.float32 if probability else np.uint8))
 
@@ -148,25 +143,32 @@ def _in_order(images: Volume | Mapping[str, Volume], channels: Sequence[str]) ->
             f"The network looks at {wanted}; it was given {', '.join(map(str, given)) or 'none'}. "
             "Give a dict with each of them."
         )
-    volumes = [images[name] for name in channels]
-    for name, volume in zip(channels, volumes, strict=True):
-        if not same_grid(volume, volumes[0]):
-            raise ModelError(f"{name} is on another grid than {channels[0]}. Resample one onto the other.")
-        if bad := unknown(volume):
-            raise ModelError(f"{bad} voxels of {name} are NaN or infinite. Set them to what air or background is.")
-    return volumes
+    check_voxels({name: images[name] for name in channels})
+    return [images[name] for name in channels]
 
 
-def unknown(volume: Volume) -> int:
-    """How many voxels are NaN or infinite, or would be as float32."""
-    if volume.array.dtype.kind != "f":
-        return 0
-    return int((~(np.abs(volume.array) < np.finfo(np.float32).max)).sum())
+def check_voxels(volumes: Mapping[str, Volume], whose: str = "") -> None:
+    """Raise a ModelError where one is not on the grid of the first, or holds a voxel that is no number as float32."""
+    grid, first = next(iter(volumes.items()))
+    for name, volume in volumes.items():
+        if not same_grid(volume, first):
+            raise ModelError(
+                f"{whose}{name} is on another grid than {grid}: {volume.spatial_shape} voxels of {in_mm(volume)} "
+                f"against {first.spatial_shape} of {in_mm(first)}, or shifted or turned. Resample it."
+            )
+        if volume.array.dtype.kind == "f" and (bad := (~(np.abs(volume.array) < np.finfo(np.float32).max)).sum()):
+            remedy = "Set them to what air or background is, in a mask to lesion or none."
+            raise ModelError(f"{whose}{bad} voxels of {name} are NaN or infinite. {remedy}")
 
 
 def same_grid(one: Volume, other: Volume) -> bool:
     """Whether two volumes have the same voxels in the same places, to a thousandth of a millimetre."""
     return one.spatial_shape == other.spatial_shape and bool(np.allclose(one.affine, other.affine, atol=1e-3))
+
+
+def in_mm(volume: Volume) -> str:
+    """The size of a voxel, in words."""
+    return " x ".join(f"{side:g}" for side in volume.spacing) + " mm"
 
 
 def keep_inside_lungs(mask: Volume, volume: Volume, *, inside: Volume | None = None) -> Volume:

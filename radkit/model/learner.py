@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 PARTS = ("network", "optimizer", "schedule", "scaler")  # what a checkpoint holds the state of
+FACTS = ("step", "history", "best", "weights", "identity")  # and what it holds as it is
 
 
 class Clock:
@@ -137,7 +139,7 @@ class Learner:
     def _state(self, clock: Clock) -> dict[str, Any]:
         """All that the next step depends on; its dice need nothing, as each step throws them anew from its number."""
         parts = {name: getattr(self, name).state_dict() for name in PARTS}
-        facts = {name: getattr(self, name) for name in ("step", "history", "best", "weights", "identity")}
+        facts = {name: getattr(self, name) for name in FACTS}
         return {**facts, "seconds": clock.seconds, "parts": parts}
 
     def _write(self, name: str, content: dict[str, Any]) -> None:
@@ -158,7 +160,7 @@ class Learner:
 
     def take_up(self, samples: Samples, clock: Clock, *, resume: bool) -> None:
         """Begin, or go on from the checkpoint if there is one and it is of this very training."""
-        self.identity = json.dumps([self.recipe.to_dict(), self.seed, samples.sums])
+        self.identity = json.dumps([asdict(self.recipe), self.seed, samples.sums])
         if resume and self.folder is None:
             raise ModelError("Expected the folder of the training to resume, got none: name it with folder=.")
         if resume and self.folder and (path := self.folder / "checkpoint.pt").exists():
@@ -171,25 +173,25 @@ class Learner:
             )
 
     def _load(self, path: Path, clock: Clock) -> None:
-        broken = f"{path} is no checkpoint of radkit, or damaged. Remove it to begin anew."
         try:
             saved = optional("torch").load(path, map_location=self.device, weights_only=True)
             same = saved["identity"] == self.identity
+            if same:
+                self._restore(saved)
+                clock.start -= saved["seconds"]
         except Exception as error:  # torch raises what it likes on a broken file
-            raise ModelError(broken) from error
+            raise ModelError(f"{path} is no checkpoint of radkit, or damaged. Remove it to begin anew.") from error
         if not same:
             raise ModelError(
                 f"{path} is of a training with another recipe, seed or studies, so this one cannot go on from it. "
                 "Call with what it was begun with, or name another folder."
             )
-        try:
-            self.network.load_state_dict(saved["weights"])  # only to see that they fit
-            for name in PARTS:
-                getattr(self, name).load_state_dict(saved["parts"][name])
-            for name in ("step", "history", "best", "weights"):
-                setattr(self, name, saved[name])
-            clock.start -= saved["seconds"]
-            self.has_ended(clock)
-            _ = self.best["step"]
-        except Exception as error:
-            raise ModelError(broken) from error
+
+    def _restore(self, saved: dict[str, Any]) -> None:
+        """Take over what `_state` has written down."""
+        self.network.load_state_dict(saved["weights"])  # only to see that they fit
+        for name in PARTS:
+            getattr(self, name).load_state_dict(saved["parts"][name])
+        for name in FACTS:
+            setattr(self, name, saved[name])
+        _ = self.best["step"]

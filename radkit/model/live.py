@@ -61,7 +61,8 @@ class Live:
     def _redraw(self) -> None:
         """Put a new picture in the place of the last."""
         begin = time.perf_counter()
-        image = optional("IPython.display").Image(data=_png(self.draw()), retina=True)
+        self.draw().savefig(file := BytesIO(), format="png", dpi=144)
+        image = optional("IPython.display").Image(data=file.getvalue(), retina=True)
         (self.handle.update if self.shown else self.handle.display)(image)
         self.shown = time.perf_counter()
         self.drawing = self.shown - begin
@@ -99,11 +100,6 @@ def draw_outlines(whole: Any, near: Any, image: NDArray, truth: NDArray, predict
     whole.set_title("a person held out")
     near.set(xlim=(column - reach, column + reach), ylim=(row + reach, row - reach), title="its largest lesion")
     near.legend(loc="upper center", bbox_to_anchor=(0.5, 0), ncols=2, fontsize="small", frameon=False)
-
-
-def _png(figure: Figure) -> bytes:
-    figure.savefig(out := BytesIO(), format="png", dpi=144)
-    return out.getvalue()
 
 
 def _notebook() -> Any:

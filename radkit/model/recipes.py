@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from radkit._optional import optional
 from radkit.errors import ModelError
 
 UNET = {"_target_": "UNet", "out_channels": 1, "num_res_units": 0, "norm": "BATCH"}
+LOSS = {"_target_": "DiceCELoss", "sigmoid": True, "batch": True}
 FLIPS = [{"_target_": "RandFlipd", "keys": ["image", "mask"], "prob": 0.5, "spatial_axis": axis} for axis in range(3)]
 
 
@@ -56,11 +58,11 @@ class Recipe:
     batch: int
     steps: int
     learning_rate: float
-    with_lesion: float
-    loss: Mapping[str, Any]
     augmentation: tuple[Mapping[str, Any], ...]
     validate_every: int
-    patience: int
+    patience: int = 4
+    with_lesion: float = 0.6
+    loss: Mapping[str, Any] = field(default_factory=lambda: dict(LOSS))
     window: tuple[int, int, int] | None = None
 
     @property
@@ -100,10 +102,6 @@ class Recipe:
             "postprocessing": {"_target_": "Compose", "transforms": after},
         }
 
-    def to_dict(self) -> dict[str, Any]:
-        """The recipe as JSON can hold it."""
-        return asdict(self)
-
     def longer(self) -> Recipe:
         """The same for a graphics card: a network twice as wide, twelve times the steps."""
         wide = {**self.network, "channels": [2 * n for n in self.network["channels"]]}
@@ -128,16 +126,22 @@ LIMITS: dict[str, tuple[Any, int, float, float]] = {  # kind, how many, lowest, 
 def build(config: Mapping[str, Any], *names: str) -> Any:
     """Make what a ``_target_`` describes, by MONAI's own rules for bundles; with names, these parts of a whole file."""
     parser = optional("monai.bundle").ConfigParser(dict(config) if names else {"all": dict(config)})
-    try:
+    with explained("The recipe has a step that cannot be built", "Compare it with MONAI's pages."):
         made = [parser.get_parsed_content(name) for name in names or ("all",)]
-    except Exception as error:  # whatever a class of MONAI raises on wrong arguments
+    return made if names else made[0]
+
+
+@contextmanager
+def explained(failed: str, remedy: str) -> Iterator[None]:
+    """Turn whatever a class of MONAI raises, when it is made or run, into a ModelError: what failed, why, what next."""
+    try:
+        yield
+    except Exception as error:
+        if "out of memory" in str(error):
+            raise  # for `memory_watched`
         if "KeyboardInterrupt" in str(error):  # which MONAI catches too
             raise KeyboardInterrupt from None
-        what = str(error.__cause__ or error)[:200]
-        raise ModelError(
-            f"The recipe has a step that cannot be built: {what}. Compare it with MONAI's pages."
-        ) from error
-    return made if names else made[0]
+        raise ModelError(f"{failed}: {str(error.__cause__ or error)[:200]}. {remedy}") from error
 
 
 def choose(recipe: str | Recipe, changes: Mapping[str, Any]) -> Recipe:
@@ -148,8 +152,8 @@ def choose(recipe: str | Recipe, changes: Mapping[str, Any]) -> Recipe:
         recipe = RECIPES[recipe]
     if not isinstance(recipe, Recipe):
         raise ModelError(f"Expected the name of a recipe or a Recipe, got a {type(recipe).__name__}.")
-    if wrong := [name for name in changes if name not in recipe.to_dict()]:
-        raise ModelError(f"A recipe has no {', '.join(wrong)}. It has {', '.join(recipe.to_dict())}.")
+    if wrong := [name for name in changes if name not in vars(recipe)]:
+        raise ModelError(f"A recipe has no {', '.join(wrong)}. It has {', '.join(vars(recipe))}.")
     larger = {"window": None} if "patch" in changes else {}  # it belonged to the other patch
     chosen = replace(recipe, **{**larger, **changes})
     check_numbers(**{name: getattr(chosen, name) for name in LIMITS if hasattr(chosen, name)})
@@ -185,11 +189,8 @@ RECIPES = {
         batch=16,
         steps=500,
         learning_rate=4e-3,
-        with_lesion=0.6,
-        loss={"_target_": "DiceCELoss", "sigmoid": True, "batch": True},
         augmentation=(FLIPS[0],),
         validate_every=100,
-        patience=4,
         window=(80, 96, 1),
     ),
     "chest-nodules": Recipe(
@@ -210,8 +211,6 @@ RECIPES = {
         batch=10,
         steps=900,
         learning_rate=1e-2,
-        with_lesion=0.6,
-        loss={"_target_": "DiceCELoss", "sigmoid": True, "batch": True},
         augmentation=(
             *FLIPS,
             {"_target_": "RandRotate90d", "keys": ["image", "mask"], "prob": 0.75, "max_k": 3, "spatial_axes": [0, 1]},
@@ -219,7 +218,6 @@ RECIPES = {
             {"_target_": "RandShiftIntensityd", "keys": ["image"], "prob": 1.0, "offsets": 0.1},
         ),
         validate_every=150,
-        patience=4,
         window=(96, 96, 40),
     ),
 }

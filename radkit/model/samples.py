@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from highdicom import Volume
@@ -14,29 +14,18 @@ from scipy import ndimage
 from radkit._optional import optional
 from radkit.errors import ModelError
 
-from .inference import same_grid, to_tensor, unknown
-from .recipes import Recipe, build
+from .inference import check_voxels, in_mm, to_tensor
+from .recipes import Recipe, build, explained
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from radkit.data.study import Study
 
 MOST = 2**28  # voxels of a study at the spacing of the training: a GiB for each image
 
 
-class Case(Protocol):
-    """What can be learned from: images of one grid by name, and the mask on it. A ``Study`` is one."""
-
-    @property
-    def images(self) -> Mapping[str, Volume]:
-        """Name to image."""
-
-    @property
-    def mask(self) -> Volume:
-        """Not 0 where there is a lesion."""
-
-
-def check(cases: Sequence[Case], held_out: Sequence[Case], overlap: str) -> None:
+def check(cases: Sequence[Study], held_out: Sequence[Study], overlap: str) -> None:
     """Raise a ModelError where no honest training can come of these people."""
     if overlap not in ("refuse", "allow"):
         raise ModelError(f'Expected overlap="refuse" or "allow", got {overlap!r}.')
@@ -73,41 +62,28 @@ def _check_form(study: Any, who: str) -> None:
             f"got a {type(study).__name__} with {wrong[0]}. Of arrays make volumes: highdicom.Volume(array, affine, "
             "coordinate_system='PATIENT'); of a dict a study: types.SimpleNamespace(**case)."
         )
-    if bad := int((~np.isfinite(mask.array)).sum()):
-        raise ModelError(f"{who}: {bad} voxels of the mask are NaN or infinite: say which are lesion and which not.")
 
 
-def prepare(study: Case, recipe: Recipe, transform: Any, who: str = "A study") -> tuple[Tensor, Tensor]:
+def prepare(study: Study, recipe: Recipe, transform: Any, who: str = "A study") -> tuple[Tensor, Tensor]:
     """Image, float16 (channel, x, y, z), and mask, bool (1, x, y, z), as the network sees them; axes to R, A, S."""
     if missing := [name for name in recipe.channels if name not in study.images]:
         raise ModelError(
             f"{who} lacks the image {', '.join(missing)} of the recipe's channels {', '.join(recipe.channels)}; it has "
             f"{', '.join(study.images) or 'none'}. Leave the study out, or train with channels= those that all have."
         )
-    images = [study.images[name] for name in recipe.channels]
-    for name, image in zip(recipe.channels, images, strict=True):
-        if not same_grid(image, study.mask):
-            raise ModelError(
-                f"{who}: the mask is on another grid than the image {name}: {study.mask.spatial_shape} voxels of "
-                f"{_mm(study.mask)} against {image.spatial_shape} of {_mm(image)}, or shifted or turned. Resample it."
-            )
-        if bad := unknown(image):
-            raise ModelError(
-                f"{who}: {bad} voxels of {name} are NaN or infinite. Set them to what air or background is."
-            )
+    images = {name: study.images[name] for name in recipe.channels}
+    check_voxels({**images, "the mask": study.mask}, f"{who}: ")
     axes = np.abs(study.mask.affine[:3, :3]).argmax(0)
     finer = [
         mm / recipe.spacing_mm[a] for a, mm in zip(axes, study.mask.spacing, strict=True) if recipe.spacing_mm[a] > 0
     ]
     if (voxels := study.mask.array.size * float(np.prod(finer))) > MOST:
         raise ModelError(
-            f"{who}: its voxels of {_mm(study.mask)} would become {voxels:,.0f} at the recipe's spacing_mm "
+            f"{who}: its voxels of {in_mm(study.mask)} would become {voxels:,.0f} at the recipe's spacing_mm "
             f"{recipe.spacing_mm}; {MOST:,} are the most. Check its affine, or train with a larger spacing_mm."
         )
-    try:
-        ready = transform({"image": to_tensor(*images), "mask": to_tensor(study.mask)})
-    except RuntimeError as error:  # so MONAI says whatever a transform raised
-        raise ModelError(f"{who}: {str(error.__cause__ or error)[:200]}. Change the scaling of the recipe.") from error
+    with explained(who, "Change the scaling of the recipe."):
+        ready = transform({"image": to_tensor(*images.values()), "mask": to_tensor(study.mask)})
     image = ready["image"].as_tensor().half()
     if not image.isfinite().all():
         raise ModelError(f"{who}: scaled as the recipe says, it is NaN or beyond 65,504. Change its scaling.")
@@ -129,13 +105,9 @@ class Samples:
                 "a voxel. Train with a smaller spacing_mm, or check the affine of the studies."
             )
         self.augment = build({"_target_": "Compose", "transforms": list(recipe.augmentation)})
-        self.move()
-
-    def move(self) -> None:
-        """Keep everything on the graphics card if it fills less than half of what is free there."""
-        size = sum(image.nbytes + mask.nbytes for image, mask in self.pairs)
-        if self.device.type == "cuda" and size < optional("torch").cuda.mem_get_info(self.device)[0] / 2:
-            self.pairs = [(image.to(self.device), mask.to(self.device)) for image, mask in self.pairs]
+        size = sum(each.nbytes for pair in self.pairs for each in pair)
+        if device.type == "cuda" and size < optional("torch").cuda.mem_get_info(device)[0] / 2:
+            self.pairs = [tuple(each.to(device) for each in pair) for pair in self.pairs]  # all of it fits on the card
 
     def _places(self, case: int, mask: Tensor) -> list[NDArray]:
         """The voxels (case, x, y, z) of each lesion; in two dimensions, of each slice with a lesion."""
@@ -153,21 +125,11 @@ class Samples:
         self.augment.set_random_state(int(rng.integers(2**31)))
         torch.manual_seed(int(rng.integers(2**31)))  # for layers that throw dice of their own, as dropout does
         around = round(self.recipe.batch * self.recipe.with_lesion)
-        with _untracked():
-            patches = [self._augmented(self._cut(rng, lesion=n < around)) for n in range(self.recipe.batch)]
+        cut = [self._cut(rng, lesion=n < around) for n in range(self.recipe.batch)]
+        with _untracked(), explained("The augmentation of the recipe fails", "It takes the keys image and mask."):
+            patches = [self.augment(patch) for patch in cut]
         images, masks = (torch.stack([patch[key] for patch in patches]) for key in ("image", "mask"))
         return images.to(self.device).float(), masks.to(self.device).float()
-
-    def _augmented(self, patch: dict[str, Tensor]) -> dict[str, Tensor]:
-        try:
-            return self.augment(patch)
-        except RuntimeError as error:  # so MONAI says whatever a transform raised
-            if isinstance(error, optional("torch").OutOfMemoryError):
-                raise
-            raise ModelError(
-                f"The augmentation of the recipe fails: {str(error.__cause__ or error)[:200]}. It takes transforms "
-                "of the keys image and mask."
-            ) from error
 
     def _cut(self, rng: np.random.Generator, *, lesion: bool) -> dict[str, Tensor]:
         """One patch around a lesion, or anywhere."""
@@ -197,7 +159,3 @@ def _untracked() -> Iterator[None]:
         yield
     finally:
         data.set_track_meta(before)
-
-
-def _mm(volume: Volume) -> str:
-    return " x ".join(f"{s:g}" for s in volume.spacing) + " mm"

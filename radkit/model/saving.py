@@ -83,8 +83,11 @@ def save_bundle(
     files = {f"docs/{part}.md": answers[part] for part in DOCUMENTS if answers.get(part)}
     files |= {"LICENSE": license or template["license"], "docs/README.md": _fill(template["card"], known)}
     facts = {**training.facts, "dice": known["dice"], "folder": None}  # without names of people and of a folder
-    configs = {"metadata": _fill(template["metadata"], known), "inference": _inference(training, template)}
-    for title, content in {**configs, "train": facts}.items():
+    inference = template["inference"] | training.recipe.config  # around its steps, what reads and writes files
+    inference["preprocessing"]["transforms"].insert(0, template["load"])
+    inference["postprocessing"]["transforms"].append(template["save"])
+    configs = {"metadata": _fill(template["metadata"], known), "inference": inference, "train": facts}
+    for title, content in configs.items():
         files[f"configs/{title}.json"] = json.dumps(content, indent=4, allow_nan=False)
     with whole_folder(folder, "bundle", "configs/metadata.json", overwrite=overwrite, error=ModelError) as new:
         for part, text in files.items():
@@ -136,14 +139,6 @@ def _known(training: Training, answers: dict[str, str]) -> dict[str, Any]:
         "channel_def": {str(number): channel for number, channel in enumerate(channels)},
         "shape": [f"{n}*n" for n in halved],
     }
-
-
-def _inference(training: Training, template: dict[str, Any]) -> dict[str, Any]:
-    """``configs/inference.json``: the recipe's steps, and around them what reads and writes files."""
-    config = {**template["inference"], **training.recipe.config}
-    config["preprocessing"]["transforms"].insert(0, template["load"])
-    config["postprocessing"]["transforms"].append(template["save"])
-    return config
 
 
 def _fill(blank: Any, known: dict[str, Any]) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,10 +18,12 @@ from .inference import predict
 from .learner import Clock, Learner
 from .live import Live
 from .recipes import Recipe, build, check_numbers, choose
-from .samples import Case, Samples, check, prepare
+from .samples import Samples, check, prepare
 
 if TYPE_CHECKING:
     from torch.nn import Module
+
+    from radkit.data.study import Study
 
 WATCHED = 6  # people looked at in each validation: enough for a curve; at the end it is all of them
 
@@ -82,8 +84,8 @@ class Training:
 
 
 def train(
-    cases: Sequence[Case],
-    held_out: Sequence[Case],
+    cases: Sequence[Study],
+    held_out: Sequence[Study],
     *,
     recipe: str | Recipe = "brain-lesions",
     seed: int = 0,
@@ -91,7 +93,6 @@ def train(
     folder: str | Path | None = None,
     resume: bool = False,
     device: str | None = None,
-    augment: bool = True,
     overlap: str = "refuse",
     progress: bool = True,
     **changes: Any,
@@ -108,7 +109,8 @@ def train(
         Or anything with ``images``, a dict of highdicom.Volume on one grid, and ``mask``, a Volume that is not 0 where
         there is a lesion.
     recipe : str or Recipe
-        ``"brain-lesions"``, ``"chest-nodules"``, or your own. Any field of it can be given by name: ``steps=100``.
+        ``"brain-lesions"``, ``"chest-nodules"``, or your own. Any field of it can be given by name: ``steps=100``,
+        ``augmentation=()``.
     budget_s : float, optional
         Seconds from the call to the end: the schedule of the learning rate then runs as fast as the clock does.
     folder : path, optional
@@ -117,8 +119,6 @@ def train(
         Go on from the checkpoint in ``folder``, to the same weights as if nothing had happened (without a budget).
     device : str, optional
         ``"cuda"``, ``"mps"`` or ``"cpu"``; the first of them that there is.
-    augment : bool
-        False leaves the augmentation of the recipe out.
     overlap : str
         ``"allow"`` lets the same patient be in both halves.
 
@@ -129,7 +129,7 @@ def train(
     """
     check_numbers(seed=seed, budget_s=budget_s)
     clock = Clock(budget_s)
-    chosen = choose(recipe, changes if augment else {**changes, "augmentation": ()})
+    chosen = choose(recipe, changes)
     groups = {"cases": cases, "held_out": held_out}
     check(cases, held_out, overlap)
     torch = optional("torch")
@@ -137,7 +137,9 @@ def train(
     if progress:
         print(f"Training on {said}: {len(cases)} studies to learn from, {len(held_out)} held out.")
     alone = torch.random.fork_rng([where] if where.type == "cuda" else [])
-    with alone, torch.enable_grad(), memory_watched(where, chosen):  # whatever the caller, or a bundle, has turned off
+    tried = f"a batch of {chosen.batch} patches of {' x '.join(map(str, chosen.patch))} voxels"
+    remedy = f"Train with batch={max(1, chosen.batch // 2)} or a smaller patch, or close what else holds the GPU."
+    with memory_watched(where, tried, remedy), alone, torch.enable_grad():  # which a bundle that was run turns off
         learner = Learner(chosen, seed, where, folder)
         live = Live(progress)
         bar = live.bar(iterable=[*cases, *held_out], desc="Preparing", unit="study")
@@ -157,8 +159,8 @@ def train(
     facts = _facts(learner, clock, dice, cases, held_out, said)
     if progress:
         print(_summary(facts))
-    row, seconds, finished = learner.best, facts["seconds"], facts["finished"]
-    return Training(learner.network, chosen, learner.history, row, facts["dice"], seconds, said, finished, facts)
+    ended = {name: facts[name] for name in ("dice", "seconds", "device", "finished")}
+    return Training(learner.network, chosen, learner.history, learner.best, **ended, facts=facts)
 
 
 def _learn(learner: Learner, samples: Samples, unseen: list[Any], clock: Clock, live: Live) -> dict[str, float] | None:
@@ -195,7 +197,7 @@ def _facts(
     """What was really done, for whoever fills in a model card."""
     versions = {name: optional(name).__version__ for name in ("torch", "monai", "numpy")}
     return {
-        "recipe": learner.recipe.to_dict(),
+        "recipe": asdict(learner.recipe),
         "seed": learner.seed,
         "cohort": {key: value for key in ("name", "seed", "knobs") if (value := getattr(cases, key, None)) is not None},
         "anatomies": sorted({study.anatomy for study in cases if hasattr(study, "anatomy")}),
@@ -221,13 +223,9 @@ def _summary(facts: dict[str, Any]) -> str:
     """How it ended, in a sentence or two."""
     steps, planned = facts["steps"], facts["recipe"]["steps"]
     if not facts["finished"]:
-        again = (
-            "Call again with resume=True to go on." if facts["folder"] else "With folder= it could have been resumed."
-        )
-        return (
-            f"Stopped at step {steps} of {planned}; the best network so far, of step {facts['best_step']}, is kept. "
-            + again
-        )
+        resume = "Call again with resume=True to go on", "With folder= it could have been resumed"
+        kept = f"the best network so far, of step {facts['best_step']}, is kept"
+        return f"Stopped at step {steps} of {planned}; {kept}. {resume[not facts['folder']]}."
     why = ""
     if steps < planned:
         out_of_time = facts["budget_s"] and facts["seconds"] > 0.8 * facts["budget_s"]
