@@ -20,11 +20,12 @@ from radkit.errors import DicomError
 
 from .mapping import Mapping, cleaned, shifted
 from .profile import DATES, PROFILE, action_for, options_of_the_standard, safe_private
+from .walker import PIXEL_DATA
 
 Done = Counter[tuple[str, str]]  # how often an action was taken on an attribute
 
 NAME, NUMBER, STUDY = 0x00100010, 0x00100020, 0x0020000D
-CONTENT, PIXELS, DOCUMENT = 0x0040A730, 0x7FE00010, 0x00420011
+CONTENT, DOCUMENT = 0x0040A730, 0x00420011
 # Who is in the object: their words go from all text that may stay.
 OWN = (0x00080050, 0x00080090, 0x00081050, 0x00081070, NAME, NUMBER, 0x00101000, 0x00101001, 0x00101005)
 # What a subject is called and how old (PS3.16 TID 1007), by code.
@@ -211,7 +212,7 @@ def _bytes(element: DataElement | RawDataElement) -> bytes:
 
 def _clean_pixels(dataset: Dataset) -> None:
     """Take from pixel data what is no pixel: excess bytes, overlays in unused bits, comments in compressed streams."""
-    if PIXELS not in dataset or not isinstance(data := dataset.get_item(PIXELS).value, bytes):
+    if PIXEL_DATA not in dataset or not isinstance(data := dataset.get_item(PIXEL_DATA).value, bytes):
         return
     if dataset.file_meta.TransferSyntaxUID.is_encapsulated:
         data = _without_comments(data)
@@ -226,12 +227,12 @@ def _clean_pixels(dataset: Dataset) -> None:
             words = np.frombuffer(data, f"{order}{sign}2")
             data = (words << 16 - stored >> 16 - stored).astype(words.dtype).tobytes()
         data += b"\0" * (len(data) % 2)
-    element = dataset.get_item(PIXELS)
+    element = dataset.get_item(PIXEL_DATA)
     length = 0xFFFFFFFF if getattr(element, "length", 0) == 0xFFFFFFFF else len(data)
     if isinstance(element, DataElement):
         element.value = data
     else:
-        dataset[PIXELS] = element._replace(value=data, length=length)
+        dataset[PIXEL_DATA] = element._replace(value=data, length=length)
 
 
 def _without_comments(data: bytes) -> bytes:

@@ -2,8 +2,7 @@
 
 pydicom decodes. JPEG (with the 12-bit and lossless processes of radiology), JPEG-LS and JPEG 2000 go to libjpeg-turbo,
 CharLS and OpenJPEG in imagecodecs, which leaves Python's lock while it works; it is a plugin of pydicom's, so that
-``pixel_array`` has them too. No memory is taken before the size that a
-header claims has been held against the bytes that there are.
+``pixel_array`` has them too. No memory is taken before the size that a header claims has been held against the bytes.
 """
 
 from __future__ import annotations
@@ -25,9 +24,8 @@ from radkit.errors import DicomError
 from ._file import reason_of
 
 JPEG_2000 = [uid.JPEG2000Lossless, uid.JPEG2000, uid.HTJ2KLossless, uid.HTJ2KLosslessRPCL, uid.HTJ2K]
-DECODER_DEPENDENCIES = dict.fromkeys(
-    [*uid.JPEGTransferSyntaxes, *uid.JPEGLSTransferSyntaxes, *JPEG_2000], ("imagecodecs",)
-)
+SYNTAXES = [*uid.JPEGTransferSyntaxes, *uid.JPEGLSTransferSyntaxes, *JPEG_2000]
+DECODER_DEPENDENCIES = dict.fromkeys(SYNTAXES, ("imagecodecs",))
 is_available = DECODER_DEPENDENCIES.__contains__  # which pydicom asks of a plugin
 PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 NEEDED = ("Rows", "Columns", "SamplesPerPixel", "BitsAllocated")
@@ -123,6 +121,6 @@ def jpeg_frame(stream: bytes, runner: DecodeRunner) -> bytes:
     return values.tobytes()
 
 
-for _syntax in DECODER_DEPENDENCIES:
+for _syntax in SYNTAXES:
     if "imagecodecs" not in get_decoder(_syntax).available_plugins:
         get_decoder(_syntax).add_plugin("imagecodecs", (__name__, "jpeg_frame"))

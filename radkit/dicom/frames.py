@@ -46,16 +46,14 @@ class Frame(NamedTuple):
 
 def frames_of(source: str | Path | Dataset) -> list[Frame]:
     """Return the frames of one object, by the walker where it is certain of all that is wanted."""
-    found = values = None
+    found = None
     if not isinstance(source, Dataset):
         source = str(source)
         with suppress(OSError, ValueError):
-            if (found := walk_file(source, WANTED)) is not None:
-                values = {
-                    key: _parsed(vr, found.values[tag]) for tag, (key, vr) in WANTED.items() if tag in found.values
-                }
-        if found is not None and values is not None and "SharedFunctionalGroupsSequence" not in values:
-            return [Frame(source, None, values, _offset(found, values))]
+            if found := walk_file(source, WANTED):
+                values = {WANTED[tag][0]: _parsed(WANTED[tag][1], raw) for tag, raw in found.values.items()}
+                if "SharedFunctionalGroupsSequence" not in values:
+                    return [Frame(source, None, values, _offset(found, values))]
     header = source if isinstance(source, Dataset) else read_dataset(source, pixels=False)
     if "PixelData" not in header and header.get("filename"):  # a header of read_headers: its pixels are in its file
         source = str(header.filename)

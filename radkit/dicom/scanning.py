@@ -12,6 +12,7 @@ from pathlib import Path
 from pydicom import Dataset
 from pydicom.charset import convert_encodings, decode_bytes
 from pydicom.multival import MultiValue
+from pydicom.tag import Tag
 from pydicom.uid import UID
 from tqdm import tqdm
 
@@ -23,13 +24,9 @@ from .table import Table, counted
 from .tags import read_readable
 from .walker import PIXELS, Found, walk_file
 
-TAGS = {
-    **{"SpecificCharacterSet": 0x00080005, "ImageType": 0x00080008, "SOPClassUID": 0x00080016},
-    **{"SOPInstanceUID": 0x00080018, "StudyDate": 0x00080020, "Modality": 0x00080060, "SeriesDescription": 0x0008103E},
-    **{"PatientName": 0x00100010, "PatientID": 0x00100020, "StudyInstanceUID": 0x0020000D},
-    **{"SeriesInstanceUID": 0x0020000E, "ImagePositionPatient": 0x00200032, "ImageOrientationPatient": 0x00200037},
-    **{"Rows": 0x00280010, "Columns": 0x00280011, "PixelSpacing": 0x00280030},
-}
+KEYWORDS = """SpecificCharacterSet ImageType SOPClassUID SOPInstanceUID StudyDate Modality SeriesDescription PatientName
+PatientID StudyInstanceUID SeriesInstanceUID ImagePositionPatient ImageOrientationPatient Rows Columns PixelSpacing"""
+TAGS = {keyword: int(Tag(keyword)) for keyword in KEYWORDS.split()}
 DIRECTORY = 0x00041200  # the offset of its first record: only a DICOMDIR has it
 WANTED = frozenset((*TAGS.values(), DIRECTORY))
 LONGEST = 1024  # bytes of a value; the standard allows less

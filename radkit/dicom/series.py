@@ -123,9 +123,8 @@ def _one_series(frames: Iterable[Frame], series_uid: str | None) -> list[Frame]:
             (masks if modality == "SEG" else images).setdefault(uid, []).append(frame)
     found = images or masks
     if not found:
-        raise DicomError(
-            f"Expected slices with ImagePositionPatient, found none{' of that series' * bool(series_uid)}."
-        )
+        which = " of that series" if series_uid else ""
+        raise DicomError(f"Expected slices with ImagePositionPatient, found none{which}.")
     if len(found) > 1:
         listed = ", ".join(f"{uid} ({len(m)} × {m[0].values.get('Modality') or '?'})" for uid, m in found.items())
         raise DicomError(f"Expected one series, found {len(found)}: {listed}. Name one with series_uid=.")

@@ -73,9 +73,8 @@ class Table:
         lines = ["".join(f'<th scope="col">{name}</th>' for name in self.columns if self.rows) + "</tr></thead><tbody>"]
         for row in self.rows[:MOST_ROWS]:
             if isinstance(row, str):
-                lines.append(
-                    f'<td class="remark" colspan="{len(self.columns)}">{html.escape(clean(row, 1000))}</td></tr>'
-                )
+                remark = html.escape(clean(row, 1000))
+                lines.append(f'<td class="remark" colspan="{len(self.columns)}">{remark}</td></tr>')
             else:
                 lines.append("".join(f"<td>{html.escape(clean(cell))}</td>" for cell in row) + "</tr>")
         title = html.escape(clean(self.title)) + f" (the first {MOST_ROWS:,})" * (len(self.rows) > MOST_ROWS)

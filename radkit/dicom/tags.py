@@ -20,12 +20,11 @@ from ..errors import DicomError
 from ._file import is_dicom, read_dataset
 from .first_bytes import FirstBytes, explain
 from .table import Table, clean, counted
-from .walker import _dictionary, walk_file
+from .walker import PIXEL_DATA, _dictionary, walk_file
 
 Place: TypeAlias = "tuple[int, ...]"  # the way to an element through sequences: tag, item, tag, item, ..., tag
 
 ACTIONS = {"": "", "X": "remove", "Z": "empty", "D": "replace", "U": "new UID"}
-PIXELS = 0x7FE00010
 LISTS = ("AE", "AS", "CS", "DA", "DS", "DT", "IS", "LO", "PN", "SH", "TM", "UC", "UI")
 MOST_TAGS, DEEPEST = 10_000, 16  # beyond this nobody reads, and a malicious object does not end
 
@@ -96,17 +95,16 @@ def inspect(source: str | Path | Dataset, *, search: str = "") -> Tags:
     dataset, remark = read_readable(source)
     found = list(islice(_elements(dataset), MOST_TAGS + 1))
     rows = {place: _tag(place, *element) for place, *element in found[:MOST_TAGS]}
-    if pixels := rows.get((PIXELS,)):
+    if pixels := rows.get((PIXEL_DATA,)):
         says = {row.keyword: row.value for place, row in rows.items() if len(place) == 1}
         size = [says[keyword] for keyword in ("NumberOfFrames", "Rows", "Columns") if says.get(keyword)]
         value = f"{pixels.value}: {' × '.join(size)} pixels of {says.get('BitsStored', '?')} bits"
-        rows[PIXELS,] = pixels._replace(value=value)
+        rows[PIXEL_DATA,] = pixels._replace(value=value)
     hits = _with_parents(place for place, row in rows.items() if search.lower() in " ".join(row).lower())
     shown = [row for place, row in rows.items() if place in hits]
     file = Path(dataset.filename) if getattr(dataset, "filename", None) else None
-    title = f"{file.name if file else 'dataset'}: {counted(len(shown), 'element')}" + " and more" * (
-        len(found) > MOST_TAGS
-    )
+    more = " and more" if len(found) > MOST_TAGS else ""
+    title = f"{file.name if file else 'dataset'}: {counted(len(shown), 'element')}{more}"
     return Tags(f"{title}; {remark}" if remark else title, shown, file)
 
 
@@ -130,7 +128,7 @@ def compare(first: str | Path | Dataset, second: str | Path | Dataset) -> Differ
         after = tags[-1].value if place in new else ""
         after += ", of another content or VR" * (before == after and place in changes)
         rows.append(Difference(tags[0].tag, tags[0].keyword, changes.get(place, ""), before, after))
-    return Differences(f"{len(changes)} difference{'s' * (len(changes) != 1)}", rows)
+    return Differences(counted(len(changes), "difference"), rows)
 
 
 def read_readable(source: str | Path | Dataset) -> tuple[Dataset, str]:
@@ -207,7 +205,7 @@ def _value(element: Any) -> str:
             return clean(value[:300].decode("latin1"))
         return f"not readable as {element.VR}: {len(value or b''):,} bytes"
     if isinstance(value, Sequence):
-        return f"{len(value)} item{'s' * (len(value) != 1)}"
+        return counted(len(value), "item")
     if isinstance(value, bytes):
         return f"{len(value):,} bytes" + (f": {value.hex(' ').upper()}" if 0 < len(value) <= 16 else "")
     if isinstance(value, UID) and value.name != value:
