@@ -49,24 +49,10 @@ def is_dicom(path: str | Path) -> bool:
 
 
 def read_dataset(path: str | Path, *, pixels: bool = True) -> Dataset:
-    """Read one DICOM file with pydicom.
+    """Read one DICOM file with pydicom, without ``pixels`` up to its pixel data; the dataset knows its ``filename``.
 
-    Parameters
-    ----------
-    path
-        The file, which needs no extension, but a preamble and ``DICM`` (PS3.10 section 7.1).
-    pixels
-        Whether to read the pixel data, and what follows it, too.
-
-    Returns
-    -------
-    Dataset
-        It knows its ``filename``.
-
-    Raises
-    ------
-    DicomError
-        If the file cannot be opened, is no DICOM, is truncated, or asks for more work or memory than an image may.
+    A DicomError if the file cannot be opened, lacks the preamble and ``DICM`` (PS3.10 section 7.1), is truncated, or
+    asks for more work or memory than an image may.
     """
     try:
         with _opened(Path(path)) as file:

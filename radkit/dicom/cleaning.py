@@ -227,12 +227,7 @@ def _clean_pixels(dataset: Dataset) -> None:
             words = np.frombuffer(data, f"{order}{sign}2")
             data = (words << 16 - stored >> 16 - stored).astype(words.dtype).tobytes()
         data += b"\0" * (len(data) % 2)
-    element = dataset.get_item(PIXEL_DATA)
-    length = 0xFFFFFFFF if getattr(element, "length", 0) == 0xFFFFFFFF else len(data)
-    if isinstance(element, DataElement):
-        element.value = data
-    else:
-        dataset[PIXEL_DATA] = element._replace(value=data, length=length)
+    dataset[PIXEL_DATA].value = data
 
 
 def _without_comments(data: bytes) -> bytes:

@@ -21,16 +21,8 @@ STANDARD = b"1.2.840.10008."  # UIDs of the standard itself: they say what somet
 class Mapping:
     """New UIDs, pseudonyms and date offsets, each an HMAC-SHA-256 (RFC 2104) of the old value under one key.
 
-    Parameters
-    ----------
-    secret
-        The same secret makes the same mapping, today and next year: keep it apart from the output. Without one the key
-        is random and is gone with this object, and nobody can make the mapping again.
-
-    Raises
-    ------
-    DicomError
-        If the secret is shorter than eight characters.
+    The same secret makes the same mapping, today and next year: keep it apart from the output. Without one the key is
+    random and is gone with this object, and nobody can make the mapping again. A short secret is a DicomError.
     """
 
     def __init__(self, secret: str | bytes | None = None):

@@ -63,22 +63,11 @@ def chosen(options: str | Iterable[str]) -> frozenset[str]:
 
 @lru_cache(1 << 16)
 def action_for(tag: int, vr: str = "", options: frozenset[str] = frozenset()) -> str:
-    """Return what the profile does to an attribute.
+    """Return what the profile does to an attribute, as a letter: see the top of this module.
 
-    Parameters
-    ----------
-    tag
-        Group and element in one number.
-    vr
-        The value representation that a file gives it, where it gives one.
-    options
-        Full names, as `chosen` returns them.
-
-    Returns
-    -------
-    str
-        A letter: see the top of this module. Private attributes, curves, overlays and what no dictionary knows are
-        removed; unlisted names, free text, dates and UIDs are treated as if they were listed.
+    ``vr`` is what a file gives as its value representation, ``options`` are as `chosen` returns them. Private
+    attributes, curves, overlays and what no dictionary knows are removed; unlisted names, free text, dates and UIDs are
+    treated as if they were listed.
     """
     group = tag >> 16
     drawn = 0x5000 <= group < 0x5100 or 0x6000 <= group < 0x6100

@@ -65,20 +65,10 @@ def walk_file(path: str | Path, wanted: Collection[int]) -> Found | None:
 def walk(data: bytes, wanted: Collection[int], *, whole: bool = True) -> Found | None:
     """Find elements of the top level, and the pixel data, in the bytes of a DICOM file.
 
-    Parameters
-    ----------
-    data
-        The file from its first byte on, as far as the pixel data at least.
-    wanted
-        Tags of the data set such as ``0x00280010``. A sequence comes as the bytes of its items.
-    whole
-        Whether ``data`` ends where the file does; where it does not, pixel data must be found.
-
-    Returns
-    -------
-    Found or None
-        ``None`` if anything about the bytes is not certain: another syntax, a VR that the standard does not know or
-        not for that tag, tags out of order, a length past the end.
+    ``data`` is the file from its first byte on, as far as the pixel data at least; where it is not the ``whole`` file,
+    they must be found. ``wanted`` are tags such as ``0x00280010``; a sequence comes as the bytes of its items. ``None``
+    if anything about the bytes is not certain: another syntax, a VR that the standard does not know or not for that
+    tag, tags out of order, a length past the end.
     """
     try:
         return _walk(data, wanted, whole)
