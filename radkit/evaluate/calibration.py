@@ -74,12 +74,11 @@ def calibrate(truth: np.ndarray, score: np.ndarray, patient: Any, bins: int) -> 
     def error(number: np.ndarray, truth: np.ndarray, score: np.ndarray) -> float:
         return float(np.abs(np.bincount(number, score - truth)).sum() / len(score))
 
-    ece = estimate((number, truth, score), error, patient=patient)
+    found = estimate((number, truth, score), error, patient=patient, method="basic")
     perfect = np.random.default_rng(0).random((1000, len(score))) < score
     chance = float(np.quantile([error(number, one, score) for one in perfect], 0.95))
-    low, high = 2 * ece.value - np.nanquantile(ece.draws, [0.975, 0.025]) if ece.n > 1 else (np.nan, np.nan)
-    low, high = (low if ece.value > chance else 0) + 0 * high, max(high, ece.value)
-    ece = Interval(ece.value, max(low, 0.0), min(high, 1.0), ece.n)
+    low = np.clip(found.low, 0, 1 if found.value > chance else 0)  # nan stays nan
+    ece = Interval(found.value, float(low), float(np.clip(found.high, found.value, 1)), found.n)
     observed = tuple(estimate(truth[number == i], patient=patient[number == i]) for i in full)
     promised = tuple(float(score[number == i].mean()) for i in full)
     return Calibration(promised, observed, tuple(np.bincount(number)[full].tolist()), ece, chance)

@@ -78,7 +78,7 @@ def interval(
 
 def estimate(
     values: Any, statistic: Statistic = np.mean, *, patient: Any = None, level: float = 0.95, n: int = 2000,
-    seed: int = 0,
+    seed: int = 0, method: str = "BCa",
 ) -> Interval:  # fmt: skip
     """`interval` for a table: with fewer than two patients the bounds are nan, and nothing is raised."""
     from scipy.stats import binomtest, bootstrap
@@ -96,7 +96,7 @@ def estimate(
         low, high = binomtest(round(value * people), people).proportion_ci(level, method="wilson")
         return Interval(value, float(low), float(high), people, level)
     rng = np.random.default_rng(seed)
-    options = {"n_resamples": n, "confidence_level": level, "random_state": rng, "method": "BCa", "batch": 100}
+    options = {"n_resamples": n, "confidence_level": level, "random_state": rng, "method": method, "batch": 100}
     with warnings.catch_warnings(), np.errstate(all="ignore"):  # of draws without the figure, which are looked at below
         warnings.simplefilter("ignore")
         result = bootstrap((np.arange(people),), _redrawn(statistic, arrays, owner), **options)

@@ -41,10 +41,8 @@ class Report:
         page, text = Path(folder, "report.html"), Path(folder, "report.md")
         try:
             Path(folder).mkdir(parents=True, exist_ok=True)
-            for path, content in ((page, f"{head}<body>{self.html}</body></html>\n"), (text, self.markdown)):
-                draft = path.with_name(f".{path.name}.part")
-                draft.write_text(content, encoding="utf-8")
-                draft.replace(path)  # whole, or as it was before
+            page.write_text(f"{head}<body>{self.html}</body></html>\n", encoding="utf-8")
+            text.write_text(self.markdown, encoding="utf-8")
         except OSError as error:
             why = f"The report cannot be written to {folder}: {error.strerror}. Give a folder."
             raise EvaluationError(why) from error

@@ -87,7 +87,7 @@ class Comparison(Tabled):
 
 def compare(
     a: Any, b: Any, *, patient: Sequence | None = None, truth: Any = None, statistic: Statistic | str = "mean",
-    higher_is_better: bool = True, margin: float | None = None, names: tuple[str, str] = ("A", "B"), **options: Any,
+    higher_is_better: bool = True, margin: float | None = None, names: tuple[str, str] = ("A", "B"),
 ) -> Comparison:  # fmt: skip
     """Compare two models on the same cases, by the paired difference.
 
@@ -103,8 +103,8 @@ def compare(
         False for a distance or an error: then a decrease is a gain.
     margin : float, optional
         How much worse B may be and still do; settle it before you look.
-    names, **options : tuple of str; level, n, seed
-        What the two are called; the options of `interval`.
+    names : tuple of str
+        What the two are called.
 
     Raises
     ------
@@ -127,12 +127,12 @@ def compare(
         own = [people == who for who in dict.fromkeys(people.tolist())]
         a, b, people = *(np.array([x[rows].mean() for rows in own]) for x in (a, b)), np.arange(len(own))
     head = () if truth is None else (np.asarray(truth),)
-    one, two = (estimate((*head, x), of, patient=people, **options) for x in (a, b))
+    one, two = (estimate((*head, x), of, patient=people) for x in (a, b))
 
     def better(*rows: np.ndarray) -> float:
         return sign * (of(*rows[:-2], rows[-1]) - of(*rows[:-2], rows[-2])) + 0.0  # never -0.00
 
-    gain = estimate((*head, a, b), better, patient=people, **options)
+    gain = estimate((*head, a, b), better, patient=people)
     if np.isnan(gain.value):
         raise EvaluationError("The statistic is not defined for these cases; an AUC needs cases of both classes.")
     if means:
