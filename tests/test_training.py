@@ -109,7 +109,7 @@ def test_it_learns_though_a_bundle_that_was_run_has_turned_gradients_off():
 def test_it_learns_what_is_there_to_learn():
     result = train(steps=200, validate_every=50, batch=4)
     found = rk.model.predict(HELD_OUT[0].images, result, progress=False)
-    likely = result.predict(HELD_OUT[0].images)
+    likely = rk.model.predict(HELD_OUT[0].images, result, probability=True, progress=False)
     truth = HELD_OUT[0].mask.array > 0
     assert min(result.dice.values()) > 0.8 and result.history[0]["dice"] < 0.3
     assert found.array.dtype == np.uint8 and (found.array[truth] > 0).mean() > 0.8
@@ -124,7 +124,7 @@ def test_a_volume_network_learns_from_patches_larger_than_the_volume():
     net = {**RECIPE.network, "channels": [4, 8]}
     result = train(patch=(24, 24, 16), network=net, spacing_mm=(2.0, 2.0, 2.0), steps=2)
     assert result.recipe.dimensions == 3
-    assert result.predict(HELD_OUT[0].images).spatial_shape == (6, 16, 16)
+    assert rk.model.predict(HELD_OUT[0].images, result, progress=False).spatial_shape == (6, 16, 16)
 
 
 # Interruptions

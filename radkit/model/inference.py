@@ -39,10 +39,8 @@ def find_nodules(volume: Volume, bundle: Bundle | None = None, *, progress: bool
     ----------
     volume : highdicom.Volume
         Chest CT in HU; array (slice, row, column), LPS mm.
-    bundle : Bundle, optional
-        The model; the lung nodule bundle that comes with radkit.
-    progress : bool
-        Show a bar over the windows.
+    bundle, progress : Bundle, bool
+        The model, without it the lung nodule bundle that comes with radkit; whether to show a bar over the windows.
 
     Returns
     -------
@@ -86,10 +84,8 @@ def predict(
         The image that the network was made for, or one for each of its ``channels`` by name, all on one grid.
     bundle : Bundle or Training
         The network.
-    probability : bool
-        Leave out the threshold at its end.
-    progress : bool
-        Show a bar over the windows.
+    probability, progress : bool
+        Whether to leave out the threshold at its end; whether to show a bar over the windows.
 
     Returns
     -------
@@ -178,10 +174,8 @@ def keep_inside_lungs(mask: Volume, volume: Volume, *, inside: Volume | None = N
     ----------
     mask : highdicom.Volume
         Not 0 where the network saw nodule; on the grid of ``volume``.
-    volume : highdicom.Volume
-        The CT in HU that the lungs are looked for in.
-    inside : highdicom.Volume, optional
-        The lungs, where they are known already.
+    volume, inside : highdicom.Volume
+        The CT in HU that the lungs are looked for in, and the lungs where they are known already.
 
     Returns
     -------

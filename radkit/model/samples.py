@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -42,13 +41,17 @@ def check(cases: Sequence[Study], held_out: Sequence[Study], overlap: str) -> No
                 f"None of the {len(group)} studies in {name} has a lesion in its mask, so there is nothing to "
                 f"{'learn' if group is cases else 'measure'}. Raise the prevalence, or check the masks."
             )
-    known = {getattr(study, "patient", id(study)) for study in cases}
-    both = {getattr(study, "patient", id(study)) for study in held_out} & known
+    both = people(cases) & people(held_out)
     if both and overlap != "allow":
         raise ModelError(
             f"{len(both)} of the people in held_out are in cases too: the score would be too good. Split by patient: "
             'cohort.split(by="patient"). To see what happens, say overlap="allow".'
         )
+
+
+def people(studies: Sequence[Study]) -> set[Any]:
+    """Who they are; a study that does not say is somebody else each time."""
+    return {getattr(study, "patient", id(study)) for study in studies}
 
 
 def _check_form(study: Any, who: str) -> None:
@@ -126,8 +129,14 @@ class Samples:
         torch.manual_seed(int(rng.integers(2**31)))  # for layers that throw dice of their own, as dropout does
         around = round(self.recipe.batch * self.recipe.with_lesion)
         cut = [self._cut(rng, lesion=n < around) for n in range(self.recipe.batch)]
-        with _untracked(), explained("The augmentation of the recipe fails", "It takes the keys image and mask."):
-            patches = [self.augment(patch) for patch in cut]
+        data = optional("monai.data")
+        tracked = data.get_track_meta()
+        data.set_track_meta(False)  # MONAI's record of where each voxel came from costs four times what a flip does
+        try:
+            with explained("The augmentation of the recipe fails", "It takes the keys image and mask."):
+                patches = [self.augment(patch) for patch in cut]
+        finally:
+            data.set_track_meta(tracked)
         images, masks = (torch.stack([patch[key] for patch in patches]) for key in ("image", "mask"))
         return images.to(self.device).float(), masks.to(self.device).float()
 
@@ -147,15 +156,3 @@ class Samples:
         image, mask = (each[box] for each in self.pairs[case])
         flat = self.recipe.dimensions == 2
         return {"image": image[..., 0] if flat else image, "mask": mask[..., 0] if flat else mask}
-
-
-@contextmanager
-def _untracked() -> Iterator[None]:
-    """Without MONAI's record of where each voxel came from, which costs four times what a flip does."""
-    data = optional("monai.data")
-    before = data.get_track_meta()
-    data.set_track_meta(False)
-    try:
-        yield
-    finally:
-        data.set_track_meta(before)

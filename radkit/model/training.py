@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from highdicom import Volume
 
 from radkit._optional import optional
 from radkit.errors import ModelError
 
 from .devices import memory_watched, pick_device
-from .inference import predict
 from .learner import Clock, Learner
 from .live import Live
 from .recipes import Recipe, build, check_numbers, choose
-from .samples import Samples, check, prepare
+from .samples import Samples, check, people, prepare
 
 if TYPE_CHECKING:
     from torch.nn import Module
@@ -36,23 +34,15 @@ class Training:
     ----------
     network : torch.nn.Module
         With the weights of the best validation, ready for inference, on the device of the training.
-    recipe : Recipe
-        What was done.
-    history : list of dict
-        One row for each validation: ``step``, ``seconds``, ``loss`` (mean since the last), ``dice`` (mean of those
-        watched). The first, at step 0, is of the network before it has learnt anything.
-    best : dict
-        The row of the best validation.
+    history, best : list of dict, dict
+        One row for each validation, and the best of them: ``step``, ``seconds``, ``loss`` (mean since the last),
+        ``dice`` (mean of those watched). The first, at step 0, is of the network before it has learnt anything.
     dice : dict
         By the best network, at the spacing of the training: Dice of each person held out who has a lesion.
-    seconds : float
-        From the call to the end, preparation and validations included; earlier parts of a resumed training too.
-    device : str
-        In words.
-    finished : bool
-        False after an interrupt.
+    seconds, device, finished : float, str, bool
+        From the call to the end, earlier parts of a resumed training too; in words; False after an interrupt.
     facts : dict
-        All of it as JSON can hold it, for a model card.
+        All of it and the recipe as JSON can hold it, for a model card.
     """
 
     network: Module
@@ -77,10 +67,6 @@ class Training:
 
     def __repr__(self) -> str:
         return f"Training: {_summary(self.facts)}"
-
-    def predict(self, images: Volume | Mapping[str, Volume], *, probability: bool = True) -> Volume:
-        """Probability of a lesion in each voxel, float32, on the images' grid; or uint8, 1 where it is over half."""
-        return predict(images, self, probability=probability, progress=False)
 
 
 def train(
@@ -195,16 +181,15 @@ def _facts(
     learner: Learner, clock: Clock, dice: dict[str, float] | None, cases: Any, held_out: Any, device: str
 ) -> dict[str, Any]:
     """What was really done, for whoever fills in a model card."""
-    versions = {name: optional(name).__version__ for name in ("torch", "monai", "numpy")}
     return {
         "recipe": asdict(learner.recipe),
         "seed": learner.seed,
         "cohort": {key: value for key in ("name", "seed", "knobs") if (value := getattr(cases, key, None)) is not None},
         "anatomies": sorted({study.anatomy for study in cases if hasattr(study, "anatomy")}),
         "studies": len(cases),
-        "people": len({getattr(study, "patient", id(study)) for study in cases}),
+        "people": len(people(cases)),
         "held_out_studies": len(held_out),
-        "held_out_people": len({getattr(study, "patient", id(study)) for study in held_out}),
+        "held_out_people": len(people(held_out)),
         "weights": sum(each.numel() for each in learner.network.parameters()),
         "steps": learner.step,
         "best_step": learner.best["step"],
@@ -215,7 +200,7 @@ def _facts(
         "device": device,
         "finished": dice is not None,
         "folder": str(learner.folder) if learner.folder else None,
-        "versions": versions,
+        "versions": {name: optional(name).__version__ for name in ("torch", "monai", "numpy")},
     }
 
 
