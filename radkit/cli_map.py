@@ -34,7 +34,8 @@ def build(app: Path | None, model: Path | None, out: Path, overwrite: bool, offi
     from .deploy import build_map
     from .deploy.package import build_official
 
-    click.echo("Packing the application and its model.", err=True)
+    if sys.stdout.isatty():
+        click.echo("Packing the application and its model.", err=True)
     click.echo(f"wrote {build_map(out, app=app, bundle=model, overwrite=overwrite)}")
     if official:
         click.echo(f"built {build_official(out)}")
@@ -47,7 +48,7 @@ def build(app: Path | None, model: Path | None, out: Path, overwrite: bool, offi
 def lint(path: Path, as_json: bool, try_entry: bool) -> None:
     """Check a MAP against MAP 1.0 and the known traps.
 
-    PATH is a MAP folder, a build context of holoscan-cli, or an image (OCI layout, tar). Exit status 1 on any error.
+    PATH is a MAP folder or an image (OCI layout, tar). Exit status 1 on any error.
     """
     from .deploy import lint_map
 

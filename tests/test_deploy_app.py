@@ -18,8 +18,7 @@ from scipy.spatial.transform import Rotation
 
 import radkit as rk
 from radkit.data.ct import write_ct_series
-from radkit.deploy import run_steps
-from radkit.deploy.pipeline import Case, attempt, choose_series, deliver, report, segment, set_rules
+from radkit.deploy.pipeline import Case, attempt, choose_series, deliver, report, run_steps, segment, set_rules
 from radkit.errors import DicomError, ModelError
 from radkit.model import Bundle
 

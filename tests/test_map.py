@@ -61,8 +61,16 @@ def test_our_own_folder_has_no_finding(made):
     assert (answer.exit_code, json.loads(answer.output)) == (0, [])
 
 
-def write_context(room: Path) -> Path:
-    """A build context by holoscan-cli's own classes, without docker."""
+# holoscan-cli 4.2: where what is in its build context goes in the image.
+WHERE = {
+    "map": "etc/holoscan", "app": "opt/holoscan/app", "models": "opt/holoscan/models", "docs": "opt/holoscan/docs",
+    "tools": "var/holoscan/tools", "app.config": "var/holoscan/app.yaml", "pip/requirements.txt": "requirements.txt",
+    "Dockerfile": "Dockerfile",
+}  # fmt: skip
+
+
+def write_official(room: Path) -> Path:
+    """A MAP folder by holoscan-cli's own classes, without docker."""
     pytest.importorskip("holoscan_cli", reason="holoscan-cli has no use where MONAI Deploy has no wheels")
     from holoscan_cli.packager import packager
     from holoscan_cli.packager.arguments import PackagingArguments
@@ -94,13 +102,17 @@ def write_context(room: Path) -> Path:
     builder = PythonAppBuilder(asked.build_parameters, str(target))
     builder._copy_supporting_files(asked.platforms[0])
     builder._write_dockerfile(asked.platforms[0])
-    return target
+    for start, place in WHERE.items():  # as the Dockerfile lays it out in the image
+        if (target / start).exists():
+            (room / "map" / place).parent.mkdir(parents=True, exist_ok=True)
+            (target / start).rename(room / "map" / place)
+    return room / "map"
 
 
-def test_the_official_packagers_context_shows_the_known_disagreements_and_nothing_else(tmp_path):
-    context = write_context(tmp_path)
+def test_what_the_official_packager_makes_shows_the_known_disagreements_and_nothing_else(tmp_path):
+    official = write_official(tmp_path)
     env = f"{APP}#environment.HOLOSCAN_"
-    assert set(found(context)) == {
+    assert set(found(official)) == {
         ("error", f"{APP}#type"),
         ("error", f"{APP}#command"),
         ("error", f"{env}DOCS"),
@@ -115,12 +127,12 @@ def test_the_official_packagers_context_shows_the_known_disagreements_and_nothin
         ("note", f"{APP}#timeout"),
         ("note", f"{PKG}#platformConfig"),
     }
-    assert radkit("map", "lint", context).exit_code == 1
+    assert radkit("map", "lint", official).exit_code == 1
 
 
 @pytest.mark.skipif(shutil.which("jq") is None, reason="holoscan-cli's entry script needs jq")
 def test_an_entry_script_that_hides_the_exit_status_is_caught_in_the_act(tmp_path):
-    texts = [note.text for note in rk.deploy.lint_map(write_context(tmp_path), try_entry=True)]
+    texts = [note.text for note in rk.deploy.lint_map(write_official(tmp_path), try_entry=True)]
     assert "tried: the application ended with exit status 7, the entry script with 0" in texts
 
 

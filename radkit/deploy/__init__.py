@@ -5,7 +5,6 @@ from __future__ import annotations
 from .image import build_image
 from .linting import lint_map
 from .package import build_map
-from .pipeline import run_steps
 from .runner import Run, run_map
 
-__all__ = ["Run", "build_image", "build_map", "lint_map", "run_map", "run_steps"]
+__all__ = ["Run", "build_image", "build_map", "lint_map", "run_map"]

@@ -66,8 +66,8 @@ def lint_map(path: str | Path, *, try_entry: bool = False) -> Notes:
     Parameters
     ----------
     path : path
-        A MAP folder, a build context of holoscan-cli, an OCI image layout (folder or tar) or a tar from
-        ``docker save`` or ``podman save``. Nothing is unpacked to disk, and nothing in it is run.
+        A MAP folder, an OCI image layout (folder or tar) or a tar from ``docker save`` or ``podman save``. Nothing is
+        unpacked to disk, and nothing in it is run.
     try_entry : bool
         Do run the entry script of a folder, with an application that only exits 7: what comes out? The script is code
         of whoever made the MAP: only for one that you trust.
@@ -208,16 +208,14 @@ def _call(tools: Path, *words: str, **environment: str) -> subprocess.CompletedP
 
 def _exit_status(root: Path) -> int:
     """With which status the entry script ends when the application ends with 7."""
-    old, tools = root / MANIFESTS[0], root / "var" / "holoscan" / "tools"
-    if not tools.is_file():
-        old, tools = root / "map" / "app.json", root / "tools"  # a build context of holoscan-cli
     with tempfile.TemporaryDirectory() as room:
         app, new = Path(room, "seven.py"), Path(room, "app.json")
         app.write_text("raise SystemExit(7)")
         words = [sys.executable, str(app)]
         try:  # holoscan-cli's script wants JSON in the string
-            packed = json.loads(old.read_text(encoding="utf-8"))["command"].startswith("[")
+            packed = json.loads((root / MANIFESTS[0]).read_text(encoding="utf-8"))["command"].startswith("[")
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             packed = False
         new.write_text(json.dumps({"command": json.dumps(words) if packed else shlex.join(words)}))
+        tools = root / "var" / "holoscan" / "tools"
         return _call(tools, HOLOSCAN_APP_MANIFEST_PATH=str(new), HOLOSCAN_WORKDIR=room).returncode

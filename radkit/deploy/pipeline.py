@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import yaml
 from pydicom import Dataset
-from pydicom.uid import CTImageStorage, EnhancedCTImageStorage
+from pydicom.uid import CTImageStorage, EnhancedCTImageStorage, MediaStorageDirectoryStorage
 
 from .. import __version__
 from ..dicom import read_headers, read_series
@@ -33,12 +33,8 @@ from ..results import check, measure, write_report, write_segmentation
 if TYPE_CHECKING:
     from ..results.measurement import Measurement
 
-# What the model was made for; `app.yaml` of the application may set others.
-RULES: dict[str, Any] = {
-    "body_parts": ["CHEST", "THORAX", "LUNG", "CHESTABDOMEN", "CHESTABDPELVIS"],
-    "fewest_slices": 16,
-    "thickest_mm": 5.0,
-}
+# What the model was made for; `app.yaml` in a MAP may set others.
+RULES = yaml.safe_load(Path(__file__).with_name("nodule_app").joinpath("app.yaml").read_text("utf-8"))["rules"]
 FITS: dict[str, Callable[[Any], bool]] = {
     "body_parts": lambda rule: isinstance(rule, list) and all(isinstance(part, str) for part in rule),
     "fewest_slices": lambda rule: type(rule) is int and rule > 0,
@@ -46,7 +42,6 @@ FITS: dict[str, Callable[[Any], bool]] = {
 }
 NUMBERS = ("volume_mm3", "long_axis_mm", "short_axis_mm", "mean_diameter_mm", "slice_index")  # of each finding
 EXIT = {"done": 0, "failed": 1, "refused": 2}
-DICOMDIR = "1.2.840.10008.1.3.10"  # Media Storage Directory (PS3.3 F.3): a list of files, no image
 
 
 @dataclass
@@ -236,28 +231,12 @@ def run_steps(
     runner: str = "plain",
     engine: Callable[[Case], None] | None = None,
 ) -> Case:
-    """Run the application's steps in this process.
+    """Run the application's steps in this process, on the chest CT that is chosen among the series of a folder.
 
-    Parameters
-    ----------
-    input_folder : Path
-        DICOM files; the chest CT is chosen among its series.
-    output : Path
-        Where segmentation.dcm, report.dcm and result.json go; the first not where there is no finding, the last alone
-        where there is no success.
-    bundle : Bundle
-        The model.
-    rules : dict or path, optional
-        Over `RULES`; an ``app.yaml`` that holds them.
-    runner : str
-        Who takes the steps, for ``result.json``.
-    engine : callable
-        Takes them, once the series is chosen; the MONAI Deploy application. By default they are taken one by one.
-
-    Returns
-    -------
-    Case
-        With its status, its measurements and its objects.
+    segmentation.dcm, report.dcm and result.json go to the output; the first not where there is no finding, the last
+    alone where there is no success. Rules, or those of an ``app.yaml``, go over `RULES`. The runner, who takes the
+    steps, is named in result.json. The engine (the MONAI Deploy application) takes them once the series is chosen; by
+    default they are taken one by one.
     """
     case = Case(bundle, runner=runner)
     attempt(case, "reading the rules", lambda case: set_rules(case, rules or {}))
@@ -275,7 +254,7 @@ def by_series(headers: Sequence[Dataset]) -> list[list[Dataset]]:
     """Sort headers into series, in the order of their UIDs; of copies of one instance the first is taken."""
     groups: dict[str, dict[str, Dataset]] = {}
     for header in headers:
-        if header.file_meta.get("MediaStorageSOPClassUID") != DICOMDIR:
+        if header.file_meta.get("MediaStorageSOPClassUID") != MediaStorageDirectoryStorage:  # a DICOMDIR is no image
             group = groups.setdefault(str(header.get("SeriesInstanceUID", "")), {})
             group.setdefault(str(header.get("SOPInstanceUID") or len(group)), header)
     return [list(groups[uid].values()) for uid in sorted(groups)]

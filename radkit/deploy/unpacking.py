@@ -1,4 +1,4 @@
-"""What a MAP holds, read without unpacking it: a folder, a build context, an OCI image layout or a docker archive."""
+"""What a MAP holds, read without unpacking it: a folder, an OCI image layout or a docker archive."""
 
 from __future__ import annotations
 
@@ -19,14 +19,6 @@ MIB = 2**20
 MOST_BYTES, MOST_FILES = 64 * 1024 * MIB, 500_000  # of one layer unpacked, and of all layers
 # Whose text is looked at: the MAP's own folders, what lies at the top, in /tmp and in a home, and its keys.
 READ = re.compile(r"(etc|opt|var)/(holoscan|monai)/|((tmp|root|home/[^/]+)/(\.(ssh|aws|docker)/)?)?[^/]*$")
-# holoscan-cli 4.2: where a file of its build context goes in the image.
-CONTEXT = {
-    r"map/": "etc/holoscan/",
-    r"(?=(app|models|docs)/)": "opt/holoscan/",
-    r"(?=tools$)": "var/holoscan/",
-    r"app\.config$": "var/holoscan/app.yaml",
-    r"pip/(?=requirements)": "",
-}
 
 
 class File(NamedTuple):
@@ -66,11 +58,8 @@ def read_contents(path: Path, into: Contents) -> None:
 
 
 def _read_folder(root: Path, into: Contents) -> None:
-    context = CONTEXT if (root / "map" / "app.json").is_file() else {}
     for file in root.rglob("*"):
         name, state = file.relative_to(root).as_posix(), file.lstat()
-        for start, place in context.items():
-            name = re.sub("^" + start, place, name)
         if file.is_symlink():
             into.files[name] = File(state.st_mode, link=os.readlink(file))  # noqa: PTH115 as it is written
         elif file.is_file():
