@@ -124,23 +124,23 @@ def predict(
 
 def _in_order(images: Volume | Mapping[str, Volume], channels: Sequence[str]) -> list[Volume]:
     """The images as the network's channels want them, each one whole and all on one grid."""
-    wanted, given = ", ".join(channels), [*images] if isinstance(images, Mapping) else ["one image"]
-    each = [*images.values()] if isinstance(images, Mapping) else [images]
-    if wrong := [type(one).__name__ for one in each if not isinstance(one, Volume) or one.array.ndim != 3]:
+    given = dict(images) if isinstance(images, Mapping) else {"one image": images}
+    if wrong := [type(one).__name__ for one in given.values() if not isinstance(one, Volume) or one.array.ndim != 3]:
         raise ModelError(
             f"Expected a highdicom.Volume (slice, row, column), or a dict of them by name; got {wrong[0]}"
             f"{' with channels' * (wrong[0] == 'Volume')}. Read one with rk.dicom.read_series, or make it of an array: "
             "highdicom.Volume(array, affine, coordinate_system='PATIENT')."
         )
     if len(channels) == len(given) == 1:  # whatever it is called
-        images = {channels[0]: next(iter(images.values())) if isinstance(images, Mapping) else images}
-    if not isinstance(images, Mapping) or not set(channels) <= set(images):
+        given = dict.fromkeys(channels, *given.values())
+    if not set(channels) <= set(given):
         raise ModelError(
-            f"The network looks at {wanted}; it was given {', '.join(map(str, given)) or 'none'}. "
+            f"The network looks at {', '.join(channels)}; it was given {', '.join(map(str, given)) or 'none'}. "
             "Give a dict with each of them."
         )
-    check_voxels({name: images[name] for name in channels})
-    return [images[name] for name in channels]
+    volumes = {name: given[name] for name in channels}
+    check_voxels(volumes)
+    return [*volumes.values()]
 
 
 def check_voxels(volumes: Mapping[str, Volume], whose: str = "") -> None:

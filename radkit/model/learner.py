@@ -72,18 +72,17 @@ class Learner:
 
     def _try(self, size: tuple[int, ...]) -> None:
         """Show the network a patch of nothing: a recipe that does not fit together is found out before the work."""
-        cause: Exception | None = None
         torch = optional("torch")
         try:
             with torch.inference_mode():
-                shape: Any = tuple(self.network.eval()(torch.zeros(1, len(self.recipe.channels), *size)).shape[1:])
+                gave: Any = tuple(self.network.eval()(torch.zeros(1, len(self.recipe.channels), *size)).shape[1:])
         except Exception as error:  # networks raise what they like
-            shape, cause = str(error)[:200], error
-        if shape != (1, *size):
+            gave = str(error)[:200]
+        if gave != (1, *size):
             raise ModelError(
-                f"Expected of the network one number for each voxel of a patch, {(1, *size)}; it gave {shape}. Choose "
+                f"Expected of the network one number for each voxel of a patch, {(1, *size)}; it gave {gave}. Choose "
                 "a patch that its strides divide, multiples of 8 for three strides of 2, and out_channels 1."
-            ) from cause
+            )
 
     def learn(self, images: Tensor, masks: Tensor) -> None:
         """One step: what the network says, how wrong that is, and each weight a little less so."""

@@ -59,7 +59,7 @@ def _check_form(study: Any, who: str) -> None:
     images, mask = getattr(study, "images", None), getattr(study, "mask", None)
     parts = [mask, *images.values()] if isinstance(images, Mapping) else [None]
     wrong = [type(part).__name__ for part in parts if not isinstance(part, Volume) or part.array.ndim != 3]
-    if wrong or mask is None:
+    if wrong:
         raise ModelError(
             f"{who}: expected .images, a dict of highdicom.Volume (slice, row, column), and .mask, one on their grid; "
             f"got a {type(study).__name__} with {wrong[0]}. Of arrays make volumes: highdicom.Volume(array, affine, "
