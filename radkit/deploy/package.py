@@ -30,6 +30,7 @@ from ..errors import DeployError
 from ..model import Bundle, load_bundle
 
 if TYPE_CHECKING:
+    import torch
     from torch.nn import Module
 
 HERE = Path(__file__).parent
@@ -83,7 +84,7 @@ class PackedBundle(Bundle):
         """The bundle's own, by which the MAP's model root knows it."""
         return self.model.parent.name
 
-    def network(self, device: str = "cpu") -> Module:
+    def network(self, device: str | torch.device = "cpu") -> Module:
         """The network as TorchScript: all that a MAP holds of it, made by whoever made the MAP."""
         return optional("torch").jit.load(str(self.model), map_location=device).eval()
 
