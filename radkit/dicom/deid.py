@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pydicom import Dataset, dcmwrite
-from pydicom.uid import UID
+from pydicom.uid import UID, MediaStorageDirectoryStorage
 from tqdm import tqdm
 
 from radkit.errors import DataError, DicomError, MissingDependency
@@ -30,7 +30,6 @@ EVERY = 10  # of a series whose headers do not warn of text one image in ten is 
 SAID = {"X": "removed", "Z": "emptied, or a pseudonym", "D": "dummy value", "U": "new UID", "S": "date shifted"}
 NO_PICTURES = ("Segmentation", "RT Dose", "Parametric Map", "Raw Data")
 UNSEEN, KEPT = "not looked at, others of the series were", "kept, nobody looked"
-DIRECTORY = "1.2.840.10008.1.3.10"
 
 
 @dataclass(frozen=True, repr=False)
@@ -168,7 +167,7 @@ class _Run:
             raise Refused("it is no DICOM file")
         dataset = read_dataset(path)
         _fill_in(dataset)
-        if dataset.SOPClassUID == DIRECTORY or not dataset.SOPClassUID or not dataset.SOPInstanceUID:
+        if dataset.SOPClassUID == MediaStorageDirectoryStorage or not dataset.SOPClassUID or not dataset.SOPInstanceUID:
             raise Refused("it is a directory of files (DICOMDIR), or an object without SOP UIDs")
         if "Audio" in dataset.SOPClassUID.name or dataset.file_meta.TransferSyntaxUID.is_private:
             raise Refused("it holds a voice, or is coded in a private transfer syntax")

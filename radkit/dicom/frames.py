@@ -17,8 +17,8 @@ from .decoding import refusing
 from .walker import Found, walk_file
 
 # What enhanced objects keep in functional groups (PS3.3 C.7.6.16), and all others at the top level; and what both have.
-PLACE = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness", "SpacingBetweenSlices")
-GROUPED = (*PLACE, "RescaleSlope", "RescaleIntercept")
+GROUPED = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness", "SpacingBetweenSlices",
+           "RescaleSlope", "RescaleIntercept")  # fmt: skip
 KEYWORDS = (*GROUPED, "Modality", "ImageType", "SeriesInstanceUID", "FrameOfReferenceUID", "NumberOfFrames", "Rows",
             "Columns", "SamplesPerPixel", "PhotometricInterpretation", "BitsAllocated", "BitsStored", "HighBit",
             "PixelRepresentation", "ModalityLUTSequence", "SharedFunctionalGroupsSequence",

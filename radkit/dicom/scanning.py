@@ -92,26 +92,26 @@ def scan(path: str | Path, *, progress: bool = True) -> Scan:
     root = Path(path)
     if not root.exists():
         raise DicomError(f"Expected a folder with DICOM files, found nothing at {root}. Is the path right?")
-    unreadable: dict[str, str] = {}
+    states, faults = _states(root)
     groups: dict[tuple[str, ...], dict[str, Header]] = {}
-    others = []
-    for name, header in sorted(_headers(root, unreadable, progress).items()):
+    others, unreadable = [], {}
+    for name, header in sorted((_headers(root, states, progress) | faults).items()):
         if "Rows" in header:  # where there is no UID, a folder is taken for a series
             uid = header["SeriesInstanceUID"] or str(Path(name).parent)
             groups.setdefault((header["PatientID"], header["StudyInstanceUID"], uid), {})[name] = header
         elif "Fault" in header:
-            unreadable[name] = header["Fault"]
+            unreadable[Path(name)] = header["Fault"]
         else:
             others.append(Path(name))
     series = sorted(map(_series, groups.values()), key=lambda one: (one.patient_id, one.study_date, one.study_uid))
-    return _as_table(series, others, {Path(name): unreadable[name] for name in sorted(unreadable)})
+    return _as_table(series, others, unreadable)
 
 
-def _headers(root: Path, unreadable: dict[str, str], progress: bool) -> dict[str, Header]:
+def _headers(root: Path, states: dict[str, str], progress: bool) -> dict[str, Header]:
     """Return the header of every file, read or recalled."""
-    known, keys = recall(root), _states(root, unreadable)
-    found = {name: known[name] for name, key in keys.items() if name in known and known[name]["Key"] == key}
-    new = [(name, key) for name, key in keys.items() if name not in found]
+    known = recall(root)
+    found = {name: known[name] for name, state in states.items() if name in known and known[name]["Key"] == state}
+    new = [(name, state) for name, state in states.items() if name not in found]
     bar = tqdm(total=len(new), desc="Scanning", delay=2, leave=False, file=sys.stdout, disable=not progress)
     with bar, ThreadPoolExecutor(THREADS) as pool:
         for headers in pool.map(_read_all, [new[start : start + BATCH] for start in range(0, len(new), BATCH)]):
@@ -122,20 +122,21 @@ def _headers(root: Path, unreadable: dict[str, str], progress: bool) -> dict[str
     return found
 
 
-def _states(root: Path, unreadable: dict[str, str]) -> dict[str, str]:
-    """Return size and time of every file, and note what cannot be looked at; strings, since paths are slow."""
-    walk = os.walk(root, onerror=lambda error: unreadable.update({str(error.filename): str(error.strerror)}))
-    found = {}
+def _states(root: Path) -> tuple[dict[str, str], dict[str, Header]]:
+    """Return size and time of every file, and the fault of what cannot be looked at; strings, since paths are slow."""
+    found: dict[str, str] = {}
+    faults: dict[str, Header] = {}
+    walk = os.walk(root, onerror=lambda error: faults.update({str(error.filename): {"Fault": str(error.strerror)}}))
     names = [f"{top}{os.sep}{name}" for top, _, names in walk for name in names] if root.is_dir() else [str(root)]
     for name in names:
         try:
             state = os.stat(name)  # noqa: PTH116
         except OSError as error:
-            unreadable[name] = str(error.strerror)
+            faults[name] = {"Fault": str(error.strerror)}
             continue
         if stat.S_ISREG(state.st_mode):  # to open a pipe would be to wait for ever
             found[name] = f"{state.st_size} {state.st_mtime_ns}"
-    return found
+    return found, faults
 
 
 def _read_all(files: list[tuple[str, str]]) -> dict[str, Header]:

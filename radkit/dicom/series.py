@@ -54,13 +54,11 @@ def read_series(
 ) -> Volume:
     """Read one series of parallel, evenly spaced slices, an enhanced multi-frame object, or a SEG into a volume.
 
-    Objects without a position and an orientation of their own (a report) are left aside, dose grids too, and
-    segmentations where there are images.
-
     Parameters
     ----------
     source
-        A folder, a file, a list of files, or a list of datasets with their pixels.
+        A folder, a file, a list of files, or a list of datasets. What has no position of its own (a report) is left
+        aside, dose grids too, and segmentations where there are images.
     series_uid
         The ``SeriesInstanceUID`` to read, where there is more than one.
     resample
