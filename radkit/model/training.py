@@ -19,6 +19,7 @@ from .recipes import Recipe, build, check_numbers, choose
 from .samples import Samples, check, people, prepare
 
 if TYPE_CHECKING:
+    from torch import Tensor
     from torch.nn import Module
 
     from radkit.data.study import Study
@@ -116,7 +117,6 @@ def train(
     check_numbers(seed=seed, budget_s=budget_s)
     clock = Clock(budget_s)
     chosen = choose(recipe, changes)
-    groups = {"cases": cases, "held_out": held_out}
     check(cases, held_out, overlap)
     torch = optional("torch")
     where, said = pick_device(device)
@@ -128,17 +128,14 @@ def train(
     with memory_watched(where, tried, remedy), alone, torch.enable_grad():  # which a bundle that was run turns off
         learner = Learner(chosen, seed, where, folder)
         live = Live(progress)
-        bar = live.bar(iterable=[*cases, *held_out], desc="Preparing", unit="study")
-        whose = [f"Study {n} of {name}" for name, of in groups.items() for n in range(1, len(of) + 1)]
-        transform = build(chosen.preprocessing(mask=True))
-        ready = [prepare(study, chosen, transform, who) for study, who in zip(bar, whose, strict=True)]
-        names = [getattr(study, "patient", f"held out {n + 1}") for n, study in enumerate(held_out)]
-        unseen = [(name, *pair) for name, pair in zip(names, ready[len(cases) :], strict=True) if pair[1].any()]
+        samples = Samples(_ready(cases, "cases", chosen, live), chosen, seed, where)
+        names = [getattr(study, "patient", f"held out {n}") for n, study in enumerate(held_out, 1)]
+        ready = zip(names, _ready(held_out, "held_out", chosen, live), strict=True)
+        unseen = [(name, image, mask) for name, (image, mask) in ready if mask.any()]
         if not unseen:
             raise ModelError(
                 f"At the recipe's spacing_mm {chosen.spacing_mm} no lesion of held_out is left. Make it smaller."
             )
-        samples = Samples(ready[: len(cases)], chosen, seed, where)
         learner.take_up(samples, clock, resume=resume)
         dice = _learn(learner, samples, unseen, clock, live)
         learner.network.load_state_dict(learner.weights)
@@ -147,6 +144,13 @@ def train(
         print(_summary(facts))
     ended = {name: facts[name] for name in ("dice", "seconds", "device", "finished")}
     return Training(learner.network, chosen, learner.history, learner.best, **ended, facts=facts)
+
+
+def _ready(studies: Sequence[Study], name: str, recipe: Recipe, live: Live) -> list[tuple[Tensor, Tensor]]:
+    """Image and mask of each study as the network sees them, once and for the whole training."""
+    transform = build(recipe.preprocessing(mask=True))
+    bar = live.bar(iterable=studies, desc=f"Preparing {name}", unit="study")
+    return [prepare(study, recipe, transform, f"Study {n} of {name}") for n, study in enumerate(bar, 1)]
 
 
 def _learn(learner: Learner, samples: Samples, unseen: list[Any], clock: Clock, live: Live) -> dict[str, float] | None:
