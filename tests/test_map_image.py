@@ -18,11 +18,12 @@ from test_deploy import bundle, chest, fake_map, packed, wait_until  # noqa: F40
 
 import radkit as rk
 from radkit._assets.sources import cache_folder
+from radkit._assets.store import alone
 from radkit.deploy.box import ask
 from radkit.errors import DeployError
 
 pytestmark = pytest.mark.slow
-fcntl = pytest.importorskip("fcntl", reason="no image is built on Windows")
+pytest.importorskip("fcntl", reason="no image is built on Windows")
 
 LOCK = """
 import json, os, pathlib, socket, sys, time
@@ -198,8 +199,7 @@ def test_an_interrupted_build_leaves_no_image_no_container_and_no_process(image,
 def test_a_build_waits_for_the_end_of_another(packed, capsys):  # noqa: F811
     tag = "localhost/radkit-test:second"
     second = threading.Thread(target=rk.deploy.build_image, args=(packed,), kwargs={"tag": tag})
-    with (cache_folder() / "images" / "lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with alone(cache_folder() / "images" / "lock"):
         second.start()
         assert wait_until(lambda: "waiting for its end" in capsys.readouterr().out)
         assert not ask("podman", "images", "-q", tag)

@@ -118,7 +118,7 @@ def _writing(source: Source, part: Path) -> Iterator[None]:
     """Write alone, one process at a time; a full disk gets back the space that unfinished files take."""
     try:
         part.parent.mkdir(parents=True, exist_ok=True)
-        with _alone(part.with_suffix(".lock")):
+        with alone(part.with_suffix(".lock")):
             try:
                 yield
             except OSError as error:
@@ -137,8 +137,11 @@ def _writing(source: Source, part: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    """Hold a lock between processes: SQLite's works on every system, and ends however its holder ends."""
+def alone(path: Path, waiting: str = "") -> Iterator[None]:
+    """Hold a lock between processes: SQLite's works on every system, and ends however its holder ends.
+
+    Whoever has to wait for it is told so by ``waiting``.
+    """
     lock = sqlite3.connect(path, timeout=1, isolation_level=None)
     try:
         while not lock.in_transaction:
@@ -148,6 +151,9 @@ def _alone(path: Path) -> Iterator[None]:
             except sqlite3.OperationalError as error:
                 if "locked" not in str(error):
                     raise OSError(errno.EIO, f"no lock: {error}") from error
+                if waiting:
+                    print(waiting, flush=True)
+                waiting = ""
         yield
     finally:
         lock.close()

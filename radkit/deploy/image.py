@@ -8,7 +8,6 @@ secrets and mounts: none of them is left in the image.
 from __future__ import annotations
 
 import ast
-import contextlib
 import hashlib
 import re
 import shlex
@@ -17,11 +16,11 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from .._assets.sources import cache_folder
+from .._assets.store import alone
 from ..errors import DeployError
 from .box import TOOLS, Image, ask
 from .runner import read_command, run_child, tail
@@ -83,29 +82,17 @@ def build_image(
         raise DeployError(f"{root / 'Dockerfile'} is none of build_map's, with a stage of packages: build it by hand.")
     images = cache_folder() / "images"
     images.mkdir(parents=True, exist_ok=True)
-    with _alone(images / "lock", progress), tempfile.TemporaryDirectory(dir=images, ignore_cleanup_errors=True) as room:
+    waiting = "Another image is being built on this machine: waiting for its end." * progress
+    with (
+        alone(images / "lock", waiting),  # two would make the same packages twice
+        tempfile.TemporaryDirectory(dir=images, ignore_cleanup_errors=True) as room,
+    ):
         log.write_bytes(b"")
         build = _Builder(_tool(tool), root, Path(room), log, progress)
         packages = build.packages(build.base(base, default[1]), lower)
         build.make("ARG BASE\nFROM ${BASE}\n" + upper, packages, tag)
         size = ask(build.tool, "images", "--format", "{{.Size}}", tag) or ""
     return Image(tag, build.tool, size, round(time.monotonic() - start, 1))
-
-
-@contextlib.contextmanager
-def _alone(lock: Path, progress: bool) -> Iterator[None]:
-    """Wait until no other build is at work here: two would make the same packages twice."""
-    with lock.open("w") as file:
-        with contextlib.suppress(ImportError):  # on Windows docker looks after its own store
-            from fcntl import LOCK_EX, LOCK_NB, flock
-
-            try:
-                flock(file, LOCK_EX | LOCK_NB)
-            except BlockingIOError:
-                if progress:
-                    print("Another image is being built on this machine: waiting for its end.", flush=True)
-                flock(file, LOCK_EX)
-        yield
 
 
 @dataclass(frozen=True)

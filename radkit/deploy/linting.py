@@ -100,7 +100,8 @@ def lint_map(path: str | Path, *, try_entry: bool = False) -> Notes:
         notes += [Note(*map(clean, found)) for judge in (_judge, _compare) for found in judge(described)]
     except RecursionError:
         notes.append(Note("error", path.name, "Manifests", "a manifest is nested too deeply to be read"))
-    if try_entry and (status := _exit_status(path)) != 7:
+    command = str(_object(described.get(MANIFESTS[0])).get("command"))
+    if try_entry and (status := _exit_status(path, command)) != 7:
         text = f"tried: the application ended with exit status 7, the entry script with {status}"
         notes.append(Note("warning", "var/holoscan/tools", "holoscan-cli 4.2", text))
     return Notes(sorted(dict.fromkeys(notes), key=lambda note: LEVELS.index(note.level)))
@@ -193,10 +194,11 @@ def _amount(value: Any) -> float:
 def entry_point(folder: str | Path, *words: str, **settings: str) -> subprocess.CompletedProcess[str]:
     """Run the MAP's own entry point with nothing but the environment of its manifest, its paths led to ``folder``."""
     root = Path(folder).absolute()
-    return _call(root / "var" / "holoscan" / "tools", *words, **{**read_command(root)[1], **settings})
+    return _call(root, *words, **{**read_command(root)[1], **settings})
 
 
-def _call(tools: Path, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+def _call(root: Path, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    tools = root / "var" / "holoscan" / "tools"
     kept = {name: os.environ[name] for name in ("PATH", "SYSTEMROOT") if name in os.environ}
     try:
         shell = sys.executable if b"python" in tools.read_bytes().partition(b"\n")[0] else "bash"
@@ -206,16 +208,11 @@ def _call(tools: Path, *words: str, **environment: str) -> subprocess.CompletedP
         raise DeployError(f"The entry script {tools} cannot be run: {type(error).__name__}: {error}") from error
 
 
-def _exit_status(root: Path) -> int:
-    """With which status the entry script ends when the application ends with 7."""
+def _exit_status(root: Path, command: str) -> int:
+    """With which status the entry script ends when the application, in place of ``command``, ends with 7."""
     with tempfile.TemporaryDirectory() as room:
         app, new = Path(room, "seven.py"), Path(room, "app.json")
         app.write_text("raise SystemExit(7)")
-        words = [sys.executable, str(app)]
-        try:  # holoscan-cli's script wants JSON in the string
-            packed = json.loads((root / MANIFESTS[0]).read_text(encoding="utf-8"))["command"].startswith("[")
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            packed = False
-        new.write_text(json.dumps({"command": json.dumps(words) if packed else shlex.join(words)}))
-        tools = root / "var" / "holoscan" / "tools"
-        return _call(tools, HOLOSCAN_APP_MANIFEST_PATH=str(new), HOLOSCAN_WORKDIR=room).returncode
+        words = [sys.executable, str(app)]  # holoscan-cli's script wants JSON in the string
+        new.write_text(json.dumps({"command": json.dumps(words) if command.startswith("[") else shlex.join(words)}))
+        return _call(root, HOLOSCAN_APP_MANIFEST_PATH=str(new), HOLOSCAN_WORKDIR=room).returncode
