@@ -50,8 +50,9 @@ def keyed(folder: Path) -> dict[str, Path]:
 def _chest(folder: Path) -> None:
     image, labels, nodule = scenes.chest()
     _niftis(folder, image=image, labels=labels, nodule=nodule)
-    _write_names(folder / "names.csv")
     _write_truth(folder / "truth.json", NODULE)
+    rows = [f"generated,{number},{name},{number}\n" for number, name in sorted(NAMES.items())]
+    (folder / "names.csv").write_text("group,original_idx,structure,id\n" + "".join(rows))
 
 
 def _lung(folder: Path, *, lesion: Ellipsoid, **chest: Any) -> None:
@@ -121,11 +122,6 @@ def _write_nrrd(path: Path, volume: Volume) -> None:
         file.write(header.encode())
         with gzip.GzipFile(filename="", mode="wb", compresslevel=1, fileobj=file, mtime=0) as packed:
             packed.write(volume.array.astype("<i2").tobytes())
-
-
-def _write_names(path: Path) -> None:
-    rows = [f"generated,{number},{name},{number}\n" for number, name in sorted(NAMES.items())]
-    path.write_text("group,original_idx,structure,id\n" + "".join(rows))
 
 
 def _write_truth(path: Path, lesion: Ellipsoid) -> None:

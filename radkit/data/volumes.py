@@ -48,7 +48,7 @@ def read(source: str | Fetched) -> Volume:
     DataError
         If the entry holds no volume, or values that are not whole.
     """
-    return _whole(_open(source, "image", "series", "t1"), np.int16)
+    return _whole(_open(_fetched(source), "image", "series", "t1"), np.int16)
 
 
 def read_labels(source: str | Fetched) -> Volume:
@@ -122,9 +122,8 @@ def _fetched(source: str | Fetched) -> Fetched:
     return fetch(source) if isinstance(source, str) else source
 
 
-def _open(source: str | Fetched, *keys: str) -> Volume:
+def _open(fetched: Fetched, *keys: str) -> Volume:
     """Open the first of the named files that the entry has, by its format."""
-    fetched = _fetched(source)
     path = next((fetched.files[key] for key in keys if key in fetched.files), None)
     if path is not None and (path.is_dir() or path.name.endswith((".nii", ".nii.gz", ".nrrd"))):
         return read_any(path)
