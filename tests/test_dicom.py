@@ -15,6 +15,7 @@ import pytest
 import SimpleITK as sitk
 from pydicom import Dataset, dcmread
 from pydicom.sr.codedict import codes
+from test_scan import double, drop, tilt, turn
 
 import radkit as rk
 from radkit.dicom._file import files_in, is_dicom
@@ -62,23 +63,6 @@ def test_a_slope_for_every_slice_gives_float32(slices):
     assert volume.array[20, 64, 64] == slices[3].pixel_array[64, 64] * 0.5 - 1024  # files count from the head
 
 
-def _drop(slices):
-    del slices[10]
-
-
-def _double(slices):
-    slices[4].ImagePositionPatient = slices[5].ImagePositionPatient
-
-
-def _turn(slices):
-    slices[4].ImageOrientationPatient = [0, 1, 0, 0, 0, -1]
-
-
-def _tilt(slices):
-    for k, ds in enumerate(slices):
-        ds.ImagePositionPatient = [-80, -45 + 0.3 * k, ds.ImagePositionPatient[2]]
-
-
 def _mix(slices):
     slices[4].SeriesInstanceUID = "1.2.3"
 
@@ -90,10 +74,10 @@ def _shrink(slices):
 @pytest.mark.parametrize(
     ("damage", "says"),
     [
-        (_drop, "5.00 mm between -120.00 and -115.00 mm"),
-        (_double, "one slice at each position, found 2 at -105.00 mm"),
-        (_turn, "one ImageOrientationPatient in the series, found 2"),
-        (_tilt, "gantry tilt of 6.8 degrees"),
+        (drop, "5.00 mm between -120.00 and -115.00 mm"),
+        (double, "one slice at each position, found 2 at -105.00 mm"),
+        (turn, "one ImageOrientationPatient in the series, found 2"),
+        (tilt, "gantry tilt of 6.8 degrees"),
         (_mix, "one series, found 2: .*23 × CT.*series_uid="),
         (_shrink, "one Rows in the series, found 2"),
     ],
