@@ -266,15 +266,18 @@ def test_a_read_only_disk_is_told(mount):
         rk.pacs.open_archive("embedded", folder=mount("ro") / "store")
 
 
-def test_an_address_where_no_orthanc_is_is_told():
+def test_an_address_where_no_orthanc_is_is_told(monkeypatch):
+    monkeypatch.setenv("ORTHANC_URL", "http://127.0.0.1:9")
     with pytest.raises(ArchiveUnavailable, match="does not answer"):
-        rk.pacs.open_archive("orthanc", url="http://127.0.0.1:9")
+        rk.pacs.open_archive("orthanc")
+    monkeypatch.setenv("ORTHANC_URL", "127.0.0.1:8042")
     with pytest.raises(ArchiveUnavailable, match="ORTHANC_URL like"):
-        rk.pacs.open_archive("orthanc", url="127.0.0.1:8042")
+        rk.pacs.open_archive("orthanc")
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler) as other:
         threading.Thread(target=other.serve_forever).start()
+        monkeypatch.setenv("ORTHANC_URL", f"http://me:secret@127.0.0.1:{other.server_port}")
         with pytest.raises(ArchiveUnavailable, match="Expected Orthanc"):
-            rk.pacs.open_archive("orthanc", url=f"http://me:secret@127.0.0.1:{other.server_port}")
+            rk.pacs.open_archive("orthanc")
         other.shutdown()
 
 

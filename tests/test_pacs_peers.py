@@ -199,13 +199,13 @@ def test_orthanc_by_dimse_alone_takes_gives_back_and_commits(copies):  # noqa: F
             uids = archive.send(files)
             assert same(archive.fetch(study=uid), files)
             assert same(archive.fetch(series=dcmread(files[0]).SeriesInstanceUID), files)
-            told = archive.commit(uids)
+            told = archive.commit(files)
             assert sorted(told["committed"]) == sorted(uids) and not told["failed"]
             gone = dcmread(files[0])
             gone.SOPInstanceUID = generate_uid()
             told = archive.commit([gone])
             assert told == {"committed": [], "failed": {gone.SOPInstanceUID: "the archive does not hold it"}}
-        assert sorted(orthanc.commit(uids)["committed"]) == sorted(uids)
+        assert sorted(orthanc.commit(files)["committed"]) == sorted(uids)
 
 
 def test_any_dicomweb_service_is_an_archive(copies, small_ct):  # noqa: F811

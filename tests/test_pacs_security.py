@@ -73,7 +73,7 @@ def test_a_password_shows_nowhere(caplog, place, monkeypatch):  # noqa: F811
         monkeypatch.setenv("ORTHANC_USER", user)
         monkeypatch.setenv("ORTHANC_PASSWORD", f"wrong{password}")
         with pytest.raises(ArchiveUnavailable) as caught:
-            rk.pacs.open_archive("orthanc", url=archive.url)
+            rk.pacs.open_archive(archive.url)
         frames = traceback.walk_tb(caught.value.__traceback__.tb_next)  # radkit's own, without this test's
         told = traceback.StackSummary.extract(frames, capture_locals=True)
         shown = "".join(told.format()) + caplog.text + repr(archive) + repr(vars(archive)) + repr(archive.session.auth)
@@ -101,10 +101,10 @@ def test_tls_is_spoken_when_asked_and_only_with_the_certificate(kind, place):  #
             with pytest.raises(requests.exceptions.SSLError):
                 requests.get(archive.url, timeout=5)
             reached = archive.url.replace("//", "//{}:{}@".format(*archive.session.auth))
-            with rk.pacs.open_archive("orthanc", url=reached, tls=archive.certificate) as client:
+            with rk.pacs.open_archive(reached, tls=archive.certificate) as client:
                 assert client.find()
             with pytest.raises(ArchiveUnavailable, match="certificate"):
-                rk.pacs.open_archive("orthanc", url=reached)
+                rk.pacs.open_archive(reached)
     with pytest.raises(ArchiveUnavailable, match="PEM"):
         context(place / "nothing.pem")
 

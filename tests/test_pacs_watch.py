@@ -112,7 +112,7 @@ def run(images, output):
     report(images, output)
     die("in the run")
 
-archive = rk.pacs.open_archive("orthanc", url=os.environ["ARCHIVE"])
+archive = rk.pacs.open_archive("orthanc")
 send = archive.send
 def dying(files, **options):
     if moment == "half sent":
@@ -136,7 +136,7 @@ def test_a_watcher_killed_at_every_worst_moment_stores_each_result_once(orthanc,
     user, password = orthanc.session.auth
     environment = {
         **os.environ,
-        "ARCHIVE": orthanc.url.replace("://", f"://{user}:{password}@"),
+        "ORTHANC_URL": orthanc.url.replace("://", f"://{user}:{password}@"),
         "PYTHONPATH": str(Path(__file__).parent),
     }
     ends = []
@@ -163,7 +163,7 @@ def test_a_poisonous_study_is_parked_a_refused_one_left_and_the_others_go_on(ort
 
     told = []
     options = {"workers": 1, "retries": 1, "progress": told.append}
-    with watched(orthanc, run, tmp_path, where=lambda one: one.StudyInstanceUID in uids, **options) as watcher:
+    with watched(orthanc, run, tmp_path, where={"StudyInstanceUID": uids}, **options) as watcher:
         orthanc.send(images, progress=False)
         watcher.wait(3)
         assert states(watcher) == {good: "stored", poison: "parked", wrong: "refused"}

@@ -14,7 +14,7 @@ from pydicom import Dataset
 from pydicom.datadict import keyword_dict
 
 from ..errors import ArchiveError, ArchiveUnavailable
-from . import dimse
+from . import dimse, receiving
 from .instances import Instance, Refusal, Sendable, instances, is_uid
 from .server import Server
 from .transfer import Incoming, incomplete, pauses, progress_bar
@@ -57,7 +57,7 @@ class Archive(ABC):
     certificate: Path | None = None
     server: Server | None = None
     stable_age: float = 2
-    _caller = CALLER  # as whom it sends a study on
+    _peer: dimse.Peer | None = None  # whom to call, where we can talk DICOM to it
 
     @abstractmethod
     def _store(self, items: list[Instance], tick: Callable[[], object]) -> dict[str, str]:
@@ -227,7 +227,7 @@ class Archive(ABC):
         Parameters
         ----------
         what
-            What :meth:`send` was given, or the UIDs that it returned.
+            What :meth:`send` was given.
 
         Returns
         -------
@@ -235,16 +235,7 @@ class Archive(ABC):
             ``"committed"``, a list of UIDs; and ``"failed"``, why the others are not, by UID. (An ArchiveError says
             that the archive offers no storage commitment, or reports nothing within its timeout.)
         """
-        uids = [] if isinstance(what, Dataset | str | Path) else [str(x) for x in what if not isinstance(x, Dataset)]
-        if not uids or not all(map(is_uid, uids)):
-            return self._commit({item.uid: item.sop_class for item in instances(what)})
-        classes: dict[str, str] = {}
-        for start in range(0, len(uids), 200):  # a list of UIDs must fit into an address
-            found = self._find("instance", {"SOPInstanceUID": "\\".join(uids[start : start + 200]), "SOPClassUID": ""})
-            classes |= {str(one.SOPInstanceUID): str(one.SOPClassUID) for one in found}
-        told = self._commit(classes) if classes else {"committed": [], "failed": {}}
-        told["failed"] |= {uid: "the archive does not hold it" for uid in uids if uid not in classes}
-        return told
+        return self._commit({item.uid: item.sop_class for item in instances(what)})
 
     def _commit(self, classes: Mapping[str, str]) -> dict[str, Any]:
         """Ask for commitment of instances, given with their SOP classes."""
@@ -288,35 +279,29 @@ class Archive(ABC):
             seen[study] = (count, time.monotonic())
         return count, bool(count) and time.monotonic() - seen[study][1] >= self.stable_age
 
-    def forward(self, study: str, to: Archive | tuple[str, str, int] | str, *, timeout: float = 60.0) -> int:
-        """Send a study on to another archive, from this one.
+    def forward(self, study: str, to: Archive | str) -> int:
+        """Send a study on, from this archive to another.
 
         Parameters
         ----------
         study
             Its Study Instance UID.
         to
-            Another archive, or the AE title, host and port of any DICOM peer; or an AE title alone that this archive
-            knows, to which it then sends by C-MOVE (PS3.4, C.4.2).
-        timeout
-            Seconds after which it is given up.
+            Another archive, which gets it by way of us; or an AE title that this archive knows, to which it then sends
+            by itself (C-MOVE, PS3.4, C.4.2).
 
         Returns
         -------
         int
-            How many instances the peer took: all, else there is a TransferError.
+            How many instances arrived: all, else there is a TransferError.
         """
-        if isinstance(to, str):
-            raise ArchiveError(f"Expected an archive, or AE title, host and port: {to} alone is for one with C-MOVE.")
-        ae_title, host, port = (to.ae_title, to.host, to.dicom_port or 0) if isinstance(to, Archive) else to
-        with tempfile.TemporaryDirectory(prefix="radkit-") as folder:
-            self.fetch(study=study, folder=folder, progress=False)
-            items, deadline = instances(folder), time.monotonic() + timeout
-            peer = dimse.Peer(ae_title, host, port, self._caller, timeout)
-            failed = dimse.store(peer, items, lambda: None, deadline=deadline)
-        if failed:
-            raise incomplete(f"arrived at {ae_title}", len(items), failed)
-        return len(items)
+        if isinstance(to, Archive):
+            with tempfile.TemporaryDirectory(prefix="radkit-") as folder:
+                self.fetch(study=study, folder=folder, progress=False)
+                return len(to.send(folder, progress=False))
+        if self._peer is None:
+            raise ArchiveError(f"Expected an archive, got {to}: an AE title alone is for an archive with C-MOVE.")
+        return receiving.move(self._peer, study, to, tuple(self._locate({"StudyInstanceUID": study})))
 
     def close(self) -> None:
         """Stop the archive that was started here, or let go of one that runs elsewhere. A second time is harmless."""

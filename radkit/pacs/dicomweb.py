@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from typing import Any
@@ -16,7 +16,7 @@ from pydicom import Dataset, dcmread, dcmwrite
 from .._optional import optional
 from ..errors import ArchiveError, ArchiveUnavailable
 from . import dimse
-from .archive import CALLER, Archive, Keep, Level
+from .archive import Archive, Keep, Level
 from .instances import Instance, Refusal
 from .matching import matches
 from .server import Password
@@ -31,8 +31,6 @@ def signed_in(user: str, password: str) -> requests.Session:
     session = BoundedSession()
     session.auth = (user, password) if user else None
     session.headers["Accept-Encoding"] = "identity"
-    for scheme in ("http://", "https://"):
-        session.mount(scheme, requests.adapters.HTTPAdapter(pool_maxsize=2 * _THREADS))
     return session
 
 
@@ -58,12 +56,13 @@ class DicomwebArchive(Archive):
 
     kind, name = "dicomweb", "The DICOMweb service"
     speaks: tuple[str, ...] = ("DICOMweb",)
-    ae_title, url = CALLER, ""
+    url = ""
+    _root = ""  # of its DICOMweb, after the address
 
-    def __init__(self, url: str, session: requests.Session, *, timeout: float, stable_age: float = 2, root: str = ""):
+    def __init__(self, url: str, session: requests.Session, *, timeout: float, stable_age: float = 2):
         self.url, self.session, self.timeout, self.stable_age = url, session, timeout, stable_age
         self.host = urlsplit(url).hostname or ""
-        self.dicomweb = optional("dicomweb_client").DICOMwebClient(url + root, session=session, timeout=timeout)
+        self.dicomweb = optional("dicomweb_client").DICOMwebClient(url + self._root, session=session, timeout=timeout)
         self.dicomweb.host = urlsplit(url).netloc  # else it loses the port, and bulk data time out
         self.dicomweb.set_http_retry_params(retry=False)  # else a dead server is asked for half a minute
         try:
@@ -109,23 +108,30 @@ class DicomwebArchive(Archive):
             "set ORTHANC_USER and ORTHANC_PASSWORD, or put them into the address."
         )
 
+    def _each(self, do: Callable[[Any], Any], items: Collection[Any]) -> Iterator[tuple[Any, Any]]:
+        """Do something with each by some threads; yield each with what came of it, or why nothing did.
+
+        After one request without an answer the rest is not tried: it would only wait as long each.
+        """
+        lost = threading.Event()
+
+        def attempt(item: Any) -> Any:
+            try:
+                return "it was not tried after another had failed" if lost.is_set() else do(item)
+            except (ArchiveUnavailable, OSError) as error:
+                lost.set()
+                return str(error).rstrip(".")
+
+        with ThreadPoolExecutor(_THREADS) as pool:
+            yield from zip(items, pool.map(attempt, items), strict=True)
+
     def _store(self, items: list[Instance], tick: Callable[[], object]) -> dict[str, str]:
         failed: dict[str, str] = {}
-        lost = threading.Event()  # after one request without an answer, the rest would only wait as long each
-
-        def put(item: Instance) -> None:
-            try:
-                reason = "it was not tried after another had failed" if lost.is_set() else self._put(item)
-            except (ArchiveUnavailable, OSError) as error:
-                reason = str(error).rstrip(".")
-                lost.set()
+        for item, reason in self._each(self._put, items):
             if reason:
                 failed[item.uid] = reason
             else:
                 tick()
-
-        with ThreadPoolExecutor(_THREADS) as pool:
-            list(pool.map(put, items))
         return failed
 
     def _put(self, item: Instance) -> str:
@@ -162,28 +168,21 @@ class DicomwebArchive(Archive):
         return {str(one.SOPInstanceUID): [str(one[key].value) for key in levels] for one in found}
 
     def _retrieve(self, located: dict[str, Any], keep: Keep) -> str:
-        reasons: list[str] = []
+        stopped = ""
+        for uid, told in self._each(lambda uid: self._take(located[uid]), located):
+            if isinstance(told, bytes):
+                keep(uid, told)
+            else:
+                stopped = stopped or told
+        return stopped
 
-        def get(uid: str) -> tuple[str, bytes | None]:
-            try:
-                return uid, None if reasons else self._take(located[uid])
-            except ArchiveUnavailable as error:
-                reasons.append(str(error).rstrip("."))
-                return uid, None
-
-        with ThreadPoolExecutor(_THREADS) as pool:
-            for uid, data in pool.map(get, located):
-                if data is not None:
-                    keep(uid, data)
-        return reasons[0] if reasons else ""
-
-    def _take(self, way: Any) -> bytes | None:
-        """Get the file of one instance, as ``_locate`` found it; nothing where it is gone."""
+    def _take(self, way: Any) -> bytes | str:
+        """Get the file of one instance, as ``_locate`` found it; "" where it is gone."""
         buffer = BytesIO()
         try:
             dcmwrite(buffer, self._ask(self.dicomweb.retrieve_instance, *way), enforce_file_format=True)
         except requests.HTTPError:
-            return None
+            return ""
         return buffer.getvalue()
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import ssl
 import struct
 import time
@@ -84,10 +83,10 @@ def associate(
     pynetdicom = optional("pynetdicom")
     ae = pynetdicom.AE(peer.caller)
     ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = ae.connection_timeout = peer.timeout
-    asked = []
-    for sop_class, syntaxes in contexts:
-        offered = [syntaxes] if isinstance(syntaxes, str) else list(syntaxes or UNCOMPRESSED)
-        asked.append(pynetdicom.build_context(sop_class, offered))
+    asked = [
+        pynetdicom.build_context(sop_class, list(syntaxes) if isinstance(syntaxes, tuple) else syntaxes)
+        for sop_class, syntaxes in contexts
+    ]
     ours = dict.fromkeys(context.abstract_syntax for context in asked[1:]) if taking else ()
     assoc = ae.associate(
         peer.host,
@@ -144,9 +143,7 @@ def echo(peer: Peer) -> bool:
         return False
 
 
-def store(
-    peer: Peer, items: list[Instance], tick: Callable[[], object], *, deadline: float = math.inf
-) -> dict[str, str]:
+def store(peer: Peer, items: list[Instance], tick: Callable[[], object]) -> dict[str, str]:
     """Send each instance by C-STORE; return why some did not arrive, by SOP Instance UID.
 
     An instance goes with the bytes of its file; decompressed, or with explicit for implicit VR and the reverse, only to
@@ -159,8 +156,7 @@ def store(
         try:
             with associate(peer, contexts) as assoc, _held(assoc):
                 for item in todo:
-                    reason = _store_one(assoc, item) if time.monotonic() < deadline else "time was up"
-                    if reason:
+                    if reason := _store_one(assoc, item):
                         failed[item.uid] = reason
                     else:
                         tick()

@@ -45,6 +45,6 @@ def start(wish: Wish) -> DimseArchive:
 
     server = launch(begin, ready, ports=(wish.dicom_port,), timeout=wish.timeout)
     archive = DimseArchive(peer(server, wish.timeout), stable_age=wish.stable_age)
-    archive.kind, archive.server, archive._caller = "embedded", server, wish.ae_title
+    archive.kind, archive.server = "embedded", server
     archive.certificate = server.home.certificate if wish.tls else None
     return archive

@@ -19,10 +19,8 @@ def open_archive(
     *,
     caller: str = CALLER,
     folder: str | Path | None = None,
-    url: str | None = None,
     ae_title: str = AE_TITLE,
     peers: Mapping[str, tuple[str, int]] | None = None,
-    http_port: int = 0,
     dicom_port: int = 0,
     stable_age: int = 2,
     timeout: float = 30.0,
@@ -40,23 +38,21 @@ def open_archive(
         ``"orthanc"``; ``"embedded"``, an archive in pure Python that speaks DIMSE only; or ``"auto"``: what the
         environment variable ``RADKIT_ARCHIVE`` says, else Orthanc where it can be had, else the embedded one. Or the
         address of one that runs: ``"dicom://AETITLE@host:port"`` of any DICOM peer, or ``"http://host:port/path"`` of
-        Orthanc or of any DICOMweb service.
+        Orthanc or of any DICOMweb service; user and password stand in it, or in ``ORTHANC_USER`` and
+        ``ORTHANC_PASSWORD``. Where ``ORTHANC_URL`` names a running Orthanc, it is that, unless a ``folder`` is given.
     caller
         The AE title that we call a DICOM peer with.
     folder
         Where the archive keeps what it is sent, for the next time. Without it the archive begins empty, in a new folder
         under ``.radkit/archive``, which is gone when it stops: a notebook run twice finds the same both times, and two
         notebooks at once do not meet.
-    url
-        A running Orthanc, instead of a new one; by default the environment variable ``ORTHANC_URL``, unless a
-        ``folder`` is given. User and password come from ``ORTHANC_USER`` and ``ORTHANC_PASSWORD``, or stand in the URL.
     ae_title
         What the archive calls itself.
     peers
         Who else may talk DICOM to it: by AE title, the host and port where it listens itself. We call as ``RADKIT``.
-    http_port, dicom_port
-        Ports to use, where another program must know them; 0 finds free ones. With a DICOM peer, ``dicom_port`` is
-        where we listen to what it sends by C-MOVE, or reports by storage commitment: it must know us by that port.
+    dicom_port
+        The port to use, where another program must know it; 0 finds a free one. With a DICOM peer, it is where we
+        listen to what that sends by C-MOVE, or reports by storage commitment: it must know us by that port.
     stable_age
         Seconds without a new instance after which a study is stable.
     timeout
@@ -86,11 +82,11 @@ def open_archive(
             return dicomweb.DicomwebArchive(*dicomweb.reach(kind, tls), timeout=timeout, stable_age=stable_age)
     if kind not in ("auto", "orthanc", "embedded"):
         raise ArchiveError(f"Expected 'auto', 'orthanc', 'embedded' or an address, got {kind!r}.")
-    url = url or (os.environ.get("ORTHANC_URL") if folder is None else None)
-    if url and kind != "embedded":
+    url = os.environ.get("ORTHANC_URL")
+    if url and folder is None and kind != "embedded":
         return orthanc.connect(url, timeout=timeout, tls=tls)
     known = {CALLER: ("127.0.0.1", 104), AE_TITLE: ("127.0.0.1", 104), **(peers or {})}
-    wish = Wish(folder, ae_title, known, http_port, dicom_port, stable_age, timeout, bool(tls))
+    wish = Wish(folder, ae_title, known, dicom_port, stable_age, timeout, bool(tls))
     if kind != "embedded":
         try:
             return orthanc.start(orthanc.installed(), wish)

@@ -5,19 +5,19 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import requests
 
-from ..errors import ArchiveError, ArchiveUnavailable, TransferError
+from ..errors import ArchiveUnavailable
 from . import dimse, receiving
-from .archive import CALLER, Archive
+from .archive import CALLER
 from .dicomweb import DicomwebArchive, reach, reason, signed_in
 from .instances import Instance, Refusal
-from .server import READY_S, Password, Server, Wish, launch, make_home
+from .server import READY_S, Home, Password, Server, Wish, launch, make_home
 from .tls import Tls, front, own_files
 
 _PLUGIN = "libOrthancDicomWeb.so"
@@ -45,6 +45,40 @@ def installed() -> tuple[Path, Path]:
     )
 
 
+def _configuration(plugin: Path, wish: Wish, home: Home, ports: tuple[int, ...], password: str) -> dict[str, Any]:
+    """Return what Orthanc is to read at its start."""
+    config: dict[str, Any] = {
+        "Name": "radkit",
+        "StorageDirectory": str(home.store),
+        "IndexDirectory": str(home.store),
+        "SyncStorageArea": home.keep,
+        "Plugins": [str(plugin)],
+        "HttpPort": ports[0],
+        "HttpBindAddresses": ["127.0.0.1"],  # since 1.12.10; before, the next line guards it alone
+        "RemoteAccessAllowed": False,
+        "AuthenticationEnabled": True,
+        "RegisteredUsers": {"radkit": password},
+        "HttpCompressionEnabled": False,  # pixels barely shrink, and gzip costs fifty times the transfer
+        "DicomPort": ports[1],
+        "DicomAet": wish.ae_title,
+        "DicomAlwaysAllowEcho": False,
+        "DicomAlwaysAllowStore": False,
+        "DicomCheckModalityHost": True,
+        "DicomModalities": {title: [title, *where] for title, where in wish.peers.items()},
+        "UnknownSopClassAccepted": True,  # from known peers: newer classes than this Orthanc
+        "StableAge": wish.stable_age,
+        "OverwriteInstances": False,  # an archive does not change what it holds
+        "SaveJobs": False,
+        "DicomWeb": {"Enable": True, "Root": "/dicom-web/", "Ssl": wish.tls},  # Ssl: in the addresses that it tells
+    }
+    if wish.tls:
+        public, key = map(str, own_files(home))
+        config |= {"DicomTlsEnabled": True, "DicomTlsCertificate": public, "DicomTlsPrivateKey": key}
+        # Who calls is told by AE title and address, as without TLS.
+        config |= {"DicomTlsRemoteCertificateRequired": False, "DicomTlsTrustedCertificates": public}
+    return config
+
+
 def start(programs: tuple[Path, Path], wish: Wish) -> OrthancArchive:
     """Start Orthanc as an unprivileged child on loopback; see :func:`radkit.pacs.open_archive`."""
     password = Password(secrets.token_urlsafe(24))
@@ -54,37 +88,7 @@ def start(programs: tuple[Path, Path], wish: Wish) -> OrthancArchive:
 
     def begin(ports: tuple[int, ...]) -> Server:
         home = make_home(wish.folder, "orthanc")
-        config = {
-            "Name": "radkit",
-            "StorageDirectory": str(home.store),
-            "IndexDirectory": str(home.store),
-            "SyncStorageArea": home.keep,
-            "Plugins": [str(plugin)],
-            "HttpPort": ports[0],
-            "HttpBindAddresses": ["127.0.0.1"],  # since 1.12.10; before, the next line guards it alone
-            "RemoteAccessAllowed": False,
-            "AuthenticationEnabled": True,
-            "RegisteredUsers": {"radkit": password},
-            "HttpCompressionEnabled": False,  # pixels barely shrink, and gzip costs fifty times the transfer
-            "DicomPort": ports[1],
-            "DicomAet": wish.ae_title,
-            "DicomAlwaysAllowEcho": False,
-            "DicomAlwaysAllowStore": False,
-            "DicomCheckModalityHost": True,
-            "DicomModalities": {title: [title, *where] for title, where in wish.peers.items()},
-            "UnknownSopClassAccepted": True,  # from known peers: newer classes than this Orthanc
-            "StableAge": wish.stable_age,
-            "OverwriteInstances": False,  # an archive does not change what it holds
-            "SaveJobs": False,
-            "DicomWeb": {"Enable": True, "Root": "/dicom-web/"},
-        }
-        if wish.tls:
-            public, key = map(str, own_files(home))
-            config["DicomWeb"] = {"Enable": True, "Root": "/dicom-web/", "Ssl": True}  # in the addresses that it tells
-            config |= {"DicomTlsEnabled": True, "DicomTlsCertificate": public, "DicomTlsPrivateKey": key}
-            # Who calls is told by AE title and address, as without TLS.
-            config |= {"DicomTlsRemoteCertificateRequired": False, "DicomTlsTrustedCertificates": public}
-        secret = home.secret(config)
+        secret = home.secret(_configuration(plugin, wish, home, ports, password))
         # Without TCP_NODELAY, DCMTK waits 40 ms for a delayed acknowledgement at every C-STORE.
         env = {"PATH": os.defpath, "LANG": "C.UTF-8", "TCP_NODELAY": "1"}
         return Server([str(program), str(secret)], home, env, secret=secret)
@@ -95,17 +99,18 @@ def start(programs: tuple[Path, Path], wish: Wish) -> OrthancArchive:
         except OSError:  # a RequestException is one too
             return False
 
-    server = launch(begin, ready, ports=(0 if wish.tls else wish.http_port, wish.dicom_port), timeout=wish.timeout)
-    url, end = f"http://127.0.0.1:{server.ports[0]}", None
+    server = launch(begin, ready, ports=(0, wish.dicom_port), timeout=wish.timeout)
+    url, end, certificate = f"http://127.0.0.1:{server.ports[0]}", None, None
     if wish.tls:
-        shown, end = front(server.home, wish.http_port, server.ports[0])
-        url, session.verify = f"https://127.0.0.1:{shown}", str(server.home.certificate)
+        port, end = front(server.home, server.ports[0])
+        url, certificate = f"https://127.0.0.1:{port}", server.home.certificate
+        session.verify = str(certificate)
     try:
         archive = OrthancArchive(url, session, timeout=wish.timeout)
     except ArchiveUnavailable:
         server.stop()
         raise
-    archive.server, archive.certificate, archive._end = server, server.home.certificate if wish.tls else None, end
+    archive.server, archive.certificate, archive._end = server, certificate, end
     return archive
 
 
@@ -126,14 +131,14 @@ class OrthancArchive(DicomwebArchive):
 
     kind, name = "orthanc", "Orthanc"
     speaks = ("DICOMweb", "DIMSE")
+    _root = "/dicom-web"
+    _peer: dimse.Peer
     _end: Callable[[], object] | None = None
-
-    def __init__(self, url: str, session: requests.Session, *, timeout: float):
-        super().__init__(url, session, timeout=timeout, root="/dicom-web")
 
     def _greet(self) -> None:
         system = self._rest("GET", "/system")
         self.ae_title, self.dicom_port = system["DicomAet"], system["DicomPort"]
+        self._peer = dimse.Peer(self.ae_title, self.host, system["DicomPort"], CALLER, self.timeout)
 
     def close(self) -> None:
         """Stop Orthanc, if it was started here."""
@@ -167,9 +172,9 @@ class OrthancArchive(DicomwebArchive):
         answer = self._request("POST", "/instances", data=item.encoded())
         return "" if answer.ok else reason(answer)
 
-    def _take(self, way: Any) -> bytes | None:
+    def _take(self, way: Any) -> bytes | str:
         answer = self._request("GET", f"/instances/{way}/file")
-        return answer.content if answer.ok else None
+        return answer.content if answer.ok else ""
 
     def _locate(self, query: Mapping[str, str]) -> dict[str, Any]:
         return {one["MainDicomTags"]["SOPInstanceUID"]: one["ID"] for one in self._look_up("Instance", query)}
@@ -183,44 +188,14 @@ class OrthancArchive(DicomwebArchive):
         counts = [self._rest("GET", f"/studies/{one['ID']}/statistics")["CountInstances"] for one in studies]
         return sum(map(int, counts)), bool(studies) and all(one["IsStable"] for one in studies)
 
-    def forward(self, study: str, to: Archive | tuple[str, str, int] | str, *, timeout: float = 60.0) -> int:
-        """Let Orthanc itself send a study on by C-STORE; see :meth:`Archive.forward`."""
-        expected = self._locate({"StudyInstanceUID": study})
-        if not expected:
-            raise ArchiveError("The archive holds no study with that StudyInstanceUID.")
-        if isinstance(to, str):
-            return receiving.move(self._peer(), study, to, tuple(expected))
-        ae_title, host, port = (to.ae_title, to.host, to.dicom_port or 0) if isinstance(to, Archive) else to
-        with self._knowing(ae_title, host, port) as name:
-            order = {"Resources": list(expected.values()), "Synchronous": True}
-            answer = self._request("POST", f"/modalities/{name}/store", json=order, timeout=timeout)
-        # A job can call itself a success that sent nothing: where the peer can be asked, it is.
-        counts = answer.json() if answer.ok else {}
-        done = counts.get("FailedInstancesCount") == 0 and counts.get("InstancesCount") == len(expected)
-        there = to._locate({"StudyInstanceUID": study}) if isinstance(to, Archive) else (expected if done else {})
-        if missing := tuple(uid for uid in expected if uid not in there):
-            raise TransferError(
-                f"{len(expected) - len(missing)} of {len(expected)} instances are known to have reached {ae_title} "
-                f"({reason(answer)}). Does it know {self.ae_title}, and does it run?",
-                missing=missing,
-            )
-        return len(expected)
-
     def _commit(self, classes: Mapping[str, str]) -> dict[str, Any]:
-        name = f"RK{secrets.token_hex(6)}".upper()
-        with ExitStack() as known:  # a caller whom Orthanc knows for as long as this takes
-            announce = lambda where: known.enter_context(self._knowing(name, *where))  # noqa: E731
-            return receiving.commit(self._peer(name), classes, announce=announce)
+        us = replace(self._peer, caller=f"RK{secrets.token_hex(6)}".upper())
+        path = f"/modalities/{us.caller}"  # whom Orthanc knows for as long as this takes
 
-    @contextmanager
-    def _knowing(self, ae_title: str, host: str, port: int) -> Iterator[str]:
-        """Make a DICOM peer known to Orthanc for a while; yield its name there."""
-        name = f"radkit-{secrets.token_hex(4)}"
-        self._request("PUT", f"/modalities/{name}", json={"AET": ae_title, "Host": host, "Port": port})
+        def announce(where: tuple[str, int]) -> None:
+            self._request("PUT", path, json={"AET": us.caller, "Host": where[0], "Port": where[1]})
+
         try:
-            yield name
+            return receiving.commit(us, classes, announce=announce)
         finally:
-            self._request("DELETE", f"/modalities/{name}")
-
-    def _peer(self, caller: str = CALLER) -> dimse.Peer:
-        return dimse.Peer(self.ae_title, self.host, int(self.dicom_port or 0), caller, self.timeout)
+            self._request("DELETE", path)

@@ -22,9 +22,10 @@ class DimseArchive(Archive):
     """A DICOM peer: what of C-ECHO, C-STORE, C-FIND, C-GET, C-MOVE and storage commitment it offers, works."""
 
     kind = "dicom"
+    _peer: dimse.Peer
 
     def __init__(self, peer: dimse.Peer, *, port: int = 0, stable_age: float = 2):
-        self._peer, self._port, self.stable_age, self._caller = peer, port, stable_age, peer.caller
+        self._peer, self._port, self.stable_age = peer, port, stable_age
         self.ae_title, self.host, self.dicom_port = peer.ae_title, peer.host, peer.port
 
     def echo(self) -> bool:
@@ -64,12 +65,6 @@ class DimseArchive(Archive):
 
     def _commit(self, classes: Mapping[str, str]) -> dict[str, Any]:
         return receiving.commit(self._peer, classes, port=self._port)
-
-    def forward(self, study: str, to: Archive | tuple[str, str, int] | str, *, timeout: float = 60.0) -> int:
-        """Let the peer send a study on by C-MOVE, to an AE title that it knows; else as :meth:`Archive.forward`."""
-        if not isinstance(to, str):
-            return super().forward(study, to, timeout=timeout)
-        return receiving.move(self._peer, study, to, tuple(self._locate({"StudyInstanceUID": study})))
 
 
 def call(address: str, *, caller: str, port: int, stable_age: float, timeout: float, tls: Tls = False) -> DimseArchive:

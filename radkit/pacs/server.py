@@ -40,7 +40,6 @@ class Wish:
     folder: str | Path | None
     ae_title: str
     peers: Mapping[str, tuple[str, int]]
-    http_port: int
     dicom_port: int
     stable_age: int
     timeout: float

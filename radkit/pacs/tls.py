@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import shutil
+import socket
 import ssl
 import subprocess
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future
 from pathlib import Path
 from typing import TypeAlias
 
@@ -40,14 +40,14 @@ def own_files(home: Home) -> tuple[Path, Path]:
     return certificate, key.replace(both)
 
 
-def front(home: Home, port: int, behind: int) -> tuple[int, Callable[[], object]]:
+def front(home: Home, behind: int) -> tuple[int, Callable[[], object]]:
     """Answer HTTPS on loopback for the HTTP server ``behind``; return the port, and what ends it.
 
     Debian's Orthanc 1.10 dies at its first HTTPS connection (its civetweb does not fit OpenSSL 3): hence this.
     """
-    made, ended = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH), asyncio.Event()
+    made = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     made.load_cert_chain(*own_files(home))
-    started: Future[tuple[asyncio.AbstractEventLoop, int]] = Future()
+    listener, loop, ended = socket.create_server(("127.0.0.1", 0)), asyncio.new_event_loop(), asyncio.Event()
 
     async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.closing(writer), contextlib.suppress(OSError):
@@ -61,26 +61,19 @@ def front(home: Home, port: int, behind: int) -> tuple[int, Callable[[], object]
             await asyncio.gather(pump(reader, outer), pump(inner, writer))
 
     async def serve() -> None:
-        loop = asyncio.get_running_loop()
         loop.set_exception_handler(lambda *_: None)  # a stranger's broken handshake is not the learner's to read
-        try:
-            server = await asyncio.start_server(answer, "127.0.0.1", port, ssl=made)
-        except OSError as error:
-            return started.set_exception(error)
-        started.set_result((loop, server.sockets[0].getsockname()[1]))
-        async with server:
+        async with await asyncio.start_server(answer, sock=listener, ssl=made):
             await ended.wait()
             for task in asyncio.all_tasks() - {asyncio.current_task()}:
                 task.cancel()
             await asyncio.sleep(0.05)  # time for the connections to close
 
-    # In a thread of its own, as a notebook's has a loop already.
-    threading.Thread(target=asyncio.run, args=(serve(),), daemon=True).start()
-    try:
-        loop, taken = started.result()
-    except OSError as error:
-        raise ArchiveUnavailable(f"Port {port} is in use by another program. Leave the port out.") from error
-    return taken, lambda: loop.is_closed() or loop.call_soon_threadsafe(ended.set)
+    def run() -> None:
+        with contextlib.closing(loop):
+            loop.run_until_complete(serve())
+
+    threading.Thread(target=run, daemon=True).start()  # as a notebook's own has a loop already
+    return listener.getsockname()[1], lambda: loop.is_closed() or loop.call_soon_threadsafe(ended.set)
 
 
 def context(tls: Tls | None) -> ssl.SSLContext | None:

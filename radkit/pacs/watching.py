@@ -73,8 +73,8 @@ class Watcher:
     journal
         A folder, for the journal and the studies in flight. The journal names no patient: UIDs alone.
     where
-        Which series: for each DICOM keyword a value, a pattern (``*``, ``?``) or a list of these; or one function of an
-        instance. Without a rule, every series of images.
+        Which series: for each DICOM keyword a value, a pattern (``*``, ``?``) or a list of these. Without a rule, every
+        series of images.
     workers, poll_s
         How many studies are in flight at once; seconds between two looks at the archive.
     retries, backoff_s
@@ -88,7 +88,7 @@ class Watcher:
     run: Callable[[Path, Path], object]
     _: KW_ONLY
     journal: str | Path
-    where: Mapping[str, Any] | Callable[[Dataset], object] | None = None
+    where: Mapping[str, Any] | None = None
     workers: int = 4
     retries: int = 3
     backoff_s: float = 10.0
@@ -97,7 +97,8 @@ class Watcher:
 
     def __post_init__(self) -> None:
         self._folder, self._trouble = Path(self.journal).expanduser().absolute(), ""
-        self._keys = dict.fromkeys(self.where, "") if isinstance(self.where, Mapping) else {}
+        self._rule = self.where or {}
+        self._keys = dict.fromkeys(self._rule, "")
         self._loop: threading.Thread | None = None
         try:
             self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -239,7 +240,7 @@ class Watcher:
                 self._set(fresh, images=images)
         except (ArchiveUnavailable, OSError, sqlite3.Error):
             raise
-        except Exception as error:  # of a rule
+        except Exception as error:  # of an instance that the rule has to be asked of
             self._set(fresh, state="parked", why=_why(error))
 
     def _images(self, study: str) -> dict[str, str]:
@@ -256,10 +257,9 @@ class Watcher:
         """Whether a series fits the rule: by the answer to a query or, where that does not say all, by an instance."""
         if header.get("Modality") in DERIVED and "Modality" not in self._keys:
             return False
-        rule = self.where or {}
-        if callable(rule) or not all(header.get(key) for key in rule):
+        if not all(header.get(key) for key in self._rule):
             header = self.archive.fetch(**instance, progress=False)[0]
-        return bool(rule(header)) if callable(rule) else all(_agrees(header, *pair) for pair in rule.items())
+        return all(_agrees(header, *pair) for pair in self._rule.items())
 
     def _launch(self) -> None:
         for study in self._read(f"state NOT IN {ENDED} AND due <= ?", time.time()):
