@@ -1,4 +1,4 @@
-"""Folders that appear complete or not at all: bundles, MAPs, studies and cohorts are written through here."""
+"""Files and folders that appear complete or not at all: bundles, MAPs, studies, reports, checkpoints."""
 
 from __future__ import annotations
 
@@ -8,6 +8,18 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from .errors import RadkitError
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Write a draft, in a folder that is made; it then takes the place of ``path``, or is removed if interrupted."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.part")
+    try:
+        yield draft
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 @contextmanager

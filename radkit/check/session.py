@@ -16,6 +16,7 @@ from platformdirs import user_data_path
 
 import radkit
 
+from .._folders import whole_file
 from .._optional import optional
 from ..errors import CheckError
 from .feedback import Note, NotYet, show, someone_is_there
@@ -123,11 +124,8 @@ class Exercise:
     def _keep(self, name: str, **news: int) -> None:
         """Write the progress, a whole file or none; what cannot be written lasts as long as the kernel."""
         self._kept[name].update(news)
-        part = self._file.with_suffix(".part")
-        with suppress(OSError):
-            part.parent.mkdir(parents=True, exist_ok=True)
-            part.write_text(json.dumps(self._kept), "utf-8")
-            part.replace(self._file)
+        with suppress(OSError), whole_file(self._file) as draft:
+            draft.write_text(json.dumps(self._kept), "utf-8")
 
 
 def _last_value(cell: str, scope: dict[str, Any]) -> Any:

@@ -13,6 +13,7 @@ from typing import Any
 
 import yaml
 
+from .._folders import whole_file
 from ..errors import EvaluationError
 from .tables import Table, cell
 
@@ -40,9 +41,9 @@ class Report:
         head = f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{html.escape(self.title)}</title>'
         page, text = Path(folder, "report.html"), Path(folder, "report.md")
         try:
-            Path(folder).mkdir(parents=True, exist_ok=True)
-            page.write_text(f"{head}<body>{self.html}</body></html>\n", encoding="utf-8")
-            text.write_text(self.markdown, encoding="utf-8")
+            for path, content in ((page, f"{head}<body>{self.html}</body></html>\n"), (text, self.markdown)):
+                with whole_file(path) as draft:
+                    draft.write_text(content, encoding="utf-8")
         except OSError as error:
             why = f"The report cannot be written to {folder}: {error.strerror}. Give a folder."
             raise EvaluationError(why) from error

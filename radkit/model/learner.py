@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from radkit._folders import whole_file
 from radkit._optional import optional
 from radkit.errors import ModelError
 
@@ -145,17 +145,12 @@ class Learner:
         """Write a file that is there whole or not at all, whenever the power fails."""
         if not self.folder:
             return
-        draft = self.folder / f"{name}.part"
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            optional("torch").save(content, draft)
-            draft.replace(self.folder / name)
+            with whole_file(self.folder / name) as draft:
+                optional("torch").save(content, draft)
         except (OSError, RuntimeError) as error:  # of torch's own writer the latter
             why = getattr(error, "strerror", None) or str(error)[:100]
             raise ModelError(f"{self.folder / name} cannot be written: {why}. Name another folder.") from error
-        finally:
-            with suppress(OSError):
-                draft.unlink()  # what an interrupt left
 
     def take_up(self, samples: Samples, clock: Clock, *, resume: bool) -> None:
         """Begin, or go on from the checkpoint if there is one and it is of this very training."""
