@@ -13,6 +13,7 @@ from typing import Any
 from pydicom import Dataset
 from tqdm import tqdm
 
+from .._folders import whole_file
 from ..errors import ArchiveError, ArchiveUnavailable, DicomError, TransferError
 from .instances import parse
 
@@ -78,15 +79,12 @@ class Incoming:
 
 
 def _write(path: Path, data: bytes) -> Path:
-    part = path.with_suffix(".part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_bytes(data)
-        return part.replace(path)
+        with whole_file(path) as draft:
+            draft.write_bytes(data)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            part.unlink()
         raise ArchiveError(f"{path.parent} cannot be written to: {error.strerror}.") from error
+    return path
 
 
 def pauses(retries: int) -> Iterator[int]:
