@@ -128,7 +128,7 @@ rk.check.Pick(
     "Each set of CT images once; SEG and SR start nothing",
     wrong={
         "Every study that has become stable": "Each answer makes the study stable again, and so starts the next round: the loop of step 4.",
-        "Every study that has no SEG yet": "It stops the loop. But a colleague's SEG of the liver, or last year's AI, keeps the nodules from being looked for.",
+        "Every study that has no SEG yet": "It stops the loop. But a colleague's SEG of the liver, or another AI's, in the same study keeps the nodules from being looked for.",
         "Each study once, whatever comes later": "It stops the loop. But a slice or a series that arrives late is never looked at: think of the one with the gap.",
         "Every study with a CT in it, at each new instance": "The CT is still in it when the SEG comes: that instance starts the next round too.",
     },
@@ -169,8 +169,8 @@ check("move", "The archive's administrator enters AI-NODE with host and port")  
 # ## 5 · How long does the stroke wait?
 #
 # The last slice of a head CT reaches the archive. It calls a study stable after **60 s**. The application takes **25 s**, storing its
-# answer **2 s**. The AI works on one study at a time, and when ours becomes stable, **two** others, just as long, are ahead of it in
-# the queue. **How many seconds after the last slice is the answer in the archive?**
+# answer **2 s**. The AI works on one study at a time. When ours becomes stable, it is idle, but **two** others, just as long, have become stable in
+# the same second and go first. **How many seconds after the last slice is the answer in the archive?**
 
 # %% tags=["question"]
 rk.check.Number(

@@ -6,12 +6,12 @@
 #
 # **Goals.** At the end you can
 # 1. say who talks to whom between scanner, archive, AI and reading room, and read an AE title and a port;
-# 2. ask an archive a question, and say what its answer holds and what not;
+# 2. ask an archive a question, and say what its answer holds and what it does not;
 # 3. let results come back without anyone clicking "send", and say what happens to the study that fails;
 # 4. recognise a loop that feeds itself, and the rule that stops it;
-# 5. say what is lost when the archive dies in mid-transfer (nothing, if it is done well), and who may talk to it at all.
+# 5. say what is lost when the archive dies in mid-transfer, what to do then, and who may talk to it at all.
 #
-# **Minutes:** 35 to read, predict and look; one for the computer.
+# **Minutes:** 35 to read, predict and look; one or two for the computer.
 #
 # *Nothing here is for clinical use. The first patient is the one of the course; the others are grown by code: nobody was scanned.*
 
@@ -19,7 +19,7 @@
 # ## The clinical question
 #
 # At Guy's and St Thomas' in London an AI for bone age ran on a node of its vendor, and studies had to be *sent* there by hand. After
-# about three months there was no significant saving (Gupta 2024). Nothing in that sentence is about how well the AI reads a bone.
+# about three months no significant saving was seen (Gupta 2024). Nothing in that sentence is about how well the AI reads a bone.
 #
 # > **The scanner has sent a CT. Where is it now, who has a copy, and how does the AI's answer reach the radiologist's screen
 # > without anybody clicking anything?**
@@ -66,16 +66,19 @@ archive
 # ```text
 #  CT-SCANNER                      RADKIT-ARCHIVE                      READING-ROOM
 #  the scanner  ──── C-STORE ───▶  the archive    ◀── C-FIND, C-GET ──  a workstation
-#                                     ▲      │
-#                     stores answers  │      │  fetches images
-#                                     │      ▼
-#                                      RADKIT
-#                                      the AI
+#                                       ▲
+#         C-FIND, C-GET: the images     │     C-STORE: the answer
+#                                       │
+#                                       RADKIT
+#                                       the AI
 # ```
 #
-# Every arrow begins with a question: *are you there, and do you talk to me?* That is the **C-ECHO**, DICOM's ping. Here it is with
-# [pynetdicom](https://pydicom.github.io/pynetdicom/), nothing hidden. The two first agree on an *association*: who calls whom, which
-# kind of object will come, and how it is encoded. *Predict: which status says "all is well"?*
+# An arrow points from the one who calls to the one who is called. The line above it says what ours speaks: **DIMSE** is the classic
+# language of the words on the arrows; **DICOMweb** says the same in the language of web pages.
+#
+# Every call begins with an *association*. The two agree on who calls whom, which kind of object will come, and how it is encoded. The
+# shortest call has one question, *are you there, and do you talk to me?* That is the **C-ECHO**, DICOM's ping. Here it is with
+# [pynetdicom](https://pydicom.github.io/pynetdicom/), nothing hidden. *Predict: which status says "all is well"?*
 
 
 # %%
@@ -110,8 +113,8 @@ held = [one.SOPInstanceUID for one in archive.find("instance")]
 print(f"{len(held)} instances, {len(set(held))} of them different")
 
 # %% [markdown]
-# Every instance has a worldwide unique number, its `SOPInstanceUID`. An archive keeps each once; and before it sends, radkit asks what
-# is there already.
+# Every instance has a worldwide unique number, its `SOPInstanceUID`. An archive keeps each once (if it comes again, some keep the
+# first, others the last); and before it sends, radkit asks what is there already.
 #
 # ## 2 · Ask, then fetch
 #
@@ -129,6 +132,8 @@ for status, answer in association.send_c_find(form, StudyRootQueryRetrieveInform
 association.release()
 
 # %% [markdown]
+# `0xFF00` means *pending*: here is a match, and more may come. The line with `0x0000` ends the list.
+#
 # *Are there pixels in that answer? Does it say whether there is a nodule?* A query answers from the archive's index: who, when, what
 # kind, how many. What is *in* the images no archive knows, unless somebody has stored it as a result.
 #
@@ -146,11 +151,14 @@ for wanted in ("*", "CHEST-*", "CHEST-?", "chest-*"):
     print(f"PatientID={wanted:<9} {len(archive.find('study', PatientID=wanted))} studies")
 
 # %% [markdown]
-# One `?` is one character, and their numbers have four digits. Capitals count in a Patient ID. A worklist that "has lost a patient" has
+# One `?` is one character, and their numbers have four digits. Capitals count in a Patient ID. A study list that "has lost a patient" has
 # often only been asked the wrong question.
 #
-# Fetch the first study and look at it, as the reading room would. **Scroll to the nodule.** By now there are three copies: the
+# Fetch the first study and look at it, as the reading room would. **Scroll to the nodule** in the left lower lobe. By now there are three copies: the
 # scanner's, which it will delete some day to make room; the archive's, which is the one that counts; and the one on this screen.
+#
+# Two words of DICOM bring images. With **C-GET** they come back on the association that you have opened. With **C-MOVE**, which many a
+# PACS prefers, the archive opens a new one, to an AE title on its list. Over DICOMweb it is a download. `archive.fetch` picks a way.
 
 # %%
 archive.fetch(study=first.StudyInstanceUID, folder=f"{home.name}/screen", progress=False)
@@ -163,10 +171,11 @@ rk.view.show(ct, title=f"Fetched from the archive · {story.title}", preset="lun
 #
 # Nobody should have to send. So a **watcher** asks the archive every second what has changed, and waits until a study is *stable*:
 # nothing more has arrived for a while (here 2 s; Orthanc waits 60 s unless told otherwise). Then it fetches the study, runs an
-# application, and stores what that has written into the same study.
+# application, and stores what the application has written into the same study.
 #
-# Our application today is quick and knows everything: it looks the outlines up that the code kept when it grew the nodules. What we
-# test is the road, not the driver. It writes a real SEG and a real SR (notebook 07), and it **refuses** what it is not made for.
+# Our application today is quick and knows everything: it looks up the outlines that the code kept when it grew the nodules. What we
+# test is the road, not the driver. It writes a real SEG (the outlines) and a real SR (the measurements; notebook 07). It is made for
+# slices of at most 5 mm, and **refuses** thicker ones.
 
 
 # %%
@@ -195,9 +204,9 @@ options["progress"] = lambda study: events.append((time.monotonic() - start, stu
 watcher = rk.pacs.watch(archive, application, **options).start()
 
 # %% [markdown]
-# Three studies lie in the archive, one of them from another scanner. Now four more arrive in a burst: three thin ones, and a quick
-# one of CHEST-0002 with slices of 8 mm. Of CHEST-0004 **one slice is missing**, from the middle: it got lost on the way. *Predict for
-# each of the seven: answered, refused, failed, or not touched?*
+# Three studies lie in the archive, one of them from another scanner. Now four more arrive in a burst: three with slices of
+# 5 mm, and a second one of CHEST-0002 with slices of 8 mm. Of CHEST-0004 **one slice is missing**, from the middle: it got lost on the
+# way. *Predict for each of the seven: answered, refused, failed, or not touched?*
 
 # %%
 names = [*(f"CHEST-000{number}" for number in range(5)), "CHEST-0002, 8 mm"]
@@ -214,12 +223,12 @@ while sum(one.state in ended for one in watcher.studies) < len(scans) and time.m
     screen.update(watcher)
 
 # %% [markdown]
-# (No patient's name is in this table, on purpose: UIDs are enough to find a study.) Four are answered; two of them had been
+# (No patient's name is in this table, on purpose: whoever may ask the archive finds the study by its UID.) Four are answered; two of them had been
 # lying there before, and were not forgotten. The one of 8 mm is **refused** by the application, with its reason: that is an
 # answer, and nobody tries again. The one with the gap **failed**, was tried once more, and is **parked** for a person to look
 # at; the others did not wait for it. And the study of the other scanner does not match the rule: it is not in the table at all.
 #
-# Where did the seconds go? *Predict: sending, waiting, or the application?*
+# The picture shows each study from left to right. *Predict: where did the seconds go? Sending, waiting, or the application?*
 
 # %%
 figure, axis = plt.subplots(layout="constrained")
@@ -231,13 +240,16 @@ for row, (uid, (began, ended)) in enumerate(sending.items()):
         axis.broken_barh(parts, (-row - 0.4, 0.8), color=colour)
     axis.text(steps[-1][0], -row, f" {steps[-1][1]}", va="center")
 axis.set(yticks=[-row for row in range(len(names))], yticklabels=names, xlabel="seconds", xmargin=0.12)
-axis.set_title("Blue: sending.  Grey: waiting, until stable.  Orange: the application.")
+axis.set_title("Blue: sending.  Grey: waiting, until stable.  Orange: fetch, application, store.")
 plt.show()
 
 # %% [markdown]
 # Between the scanner and the answer somebody always waits to be sure that nothing more comes. A stable age of 60 s puts a minute on
-# every turnaround, so for a stroke it is made short. Too short, and the application gets half a study: that is the bargain. (CHEST-0000
-# and CHEST-0001 had come earlier, so their wait was shorter. What is white was spent in the queue, or between two tries.)
+# every turnaround, so for a stroke it is made short. Too short, and the application gets half a study: that is the bargain.
+#
+# (CHEST-0000 and CHEST-0001 had come earlier, so their wait was shorter; but theirs were the first runs, and those also load the
+# programs that write SEG and SR, which takes seconds. An archive that does not
+# say itself what is stable, as radkit's small one, is asked again and again until its count rests: more grey. What is white was spent in the queue, or between two tries.)
 #
 # And the parked one? Somebody notices, and the scanner sends the missing slice. *Predict: must anybody tell the watcher?*
 
@@ -250,14 +262,16 @@ watcher
 
 # %% [markdown]
 # The study has new images, so it is a new question, and it has been answered. Nobody clicked. Here it is as the reading room
-# sees it, images and answer both fetched from the archive. (The coloured outlines are the SEG; slices of 5 mm make them coarse.)
+# sees it, images and answer both fetched from the archive. (The coloured outlines are the SEG; slices of 5 mm make them coarse. The
+# patient is a piece of a chest, with nodules grown by code. Not all of them cut these three planes: scroll.)
 
 # %%
 found = {one.Modality: one.SeriesInstanceUID for one in archive.find("series", StudyInstanceUID=holed)}
 archive.fetch(series=found["CT"], folder=f"{home.name}/holed", progress=False)
 [seg], ct = archive.fetch(series=found["SEG"]), rk.dicom.read_series(f"{home.name}/holed")
-marks, title = rk.results.read_segmentation(seg, like=ct), f"CHEST-0004 · {cohort[4].made_from.split('.')[0]}"
-rk.view.show(ct, marks, title=title, preset="lung", at=rk.results.measure(marks).centroid)
+marks, title = rk.results.read_segmentation(seg, like=ct), f"Grown in: {cohort[4].made_from.split('.')[0]} (CHEST-0004)"
+nodules = {label: f"nodule {label}" for label in range(1, marks.array.max() + 1)}
+rk.view.show(ct, marks, names=nodules, title=title, preset="lung", at=rk.results.measure(marks, label=1).centroid)
 
 # %% [markdown]
 # ## 4 · The loop that feeds itself
@@ -280,12 +294,12 @@ for _ in range(3):
 print(held, "instances; the archive counts", archive.wait_stable(study))
 
 # %% [markdown]
-# Nothing has failed, and no light is red. With a stable age of 60 s that is one round a minute and two objects a round: in a night of
-# twelve hours 1,440 results, of one patient. Every other study does the same.
+# Nothing has failed, and no light is red. With a stable age of 60 s and a quick AI that is about one round a minute, two objects a
+# round: in a night of twelve hours 12 × 60 × 2 = 1,440 results, of one patient. Every other study does the same.
 #
 # What stops it? Two things, and the watcher has both. Its **rule** asks for CT, so a SEG or an SR starts nothing. And its **journal** knows
 # by UID what it has made itself, for applications whose results are images. Here are its studies of step 3; all but the refused one
-# have been stable a second time. *Predict: attempts, and instances (slices, and a SEG and an SR)?*
+# have been stable a second time. *Predict: how many attempts, and how many instances in each?*
 
 # %%
 for one in watcher.studies:
@@ -293,13 +307,14 @@ for one in watcher.studies:
     print(f"{one.state:<8} attempts: {one.attempts}, instances: {now.NumberOfStudyRelatedInstances}")
 
 # %% [markdown]
-# One attempt each, two results, and silence. (The one with the gap began to count anew when its slice came.) Two systems can also feed
-# *each other*: A answers whatever B stores, and B whatever A stores. So each needs such a rule.
+# One attempt each; two results with the 20 slices, none with the refused ones; then silence. (The one with the gap began to count
+# anew when its slice came.) Two systems can also feed *each other*: A answers whatever B stores, and B whatever A stores. So each needs such a rule.
 #
 # ## 5 · Pull the plug
 #
-# A second archive receives the first patient. In the middle of it we kill its process, as a power cut would: no goodbye, no
-# tidying up. *Predict: what is lost?*
+# A second archive receives the first patient. In the middle of it we kill its process: no goodbye, no tidying up. (A power cut is
+# harsher still: it also takes what the computer has not yet written to its disk. So these archives confirm a slice only when its file
+# is written through to the disk.) *Predict: what is lost?*
 
 # %%
 target, missing = rk.pacs.open_archive(archive_kind, folder=f"{home.name}/plug"), ()
@@ -320,8 +335,8 @@ except rk.RadkitError as error:
 
 # %% [markdown]
 # (`retries=0` is for today: else `send` goes on trying for a while.) An error with a list is a good error: `error.missing`
-# says which slices have not been confirmed. We start the archive again and ask what it holds. *Predict: all that it had confirmed?
-# Perhaps more?*
+# says which slices have not been confirmed. We start the archive again and ask what it holds. *Predict: exactly what it had
+# confirmed, less, or more?*
 
 # %%
 target.restart()
@@ -331,15 +346,16 @@ print(f"confirmed: {len(uids) - len(missing)}; of them gone: {len(set(uids) - se
 print(f"not confirmed: {len(missing)}; of them there all the same: {len(set(missing) & there)}")
 
 # %% [markdown]
-# None that was confirmed is gone: that is what a confirmation is worth. Now and then a slice is there although nobody was told, because
+# None that was confirmed is gone: that is what a confirmation is worth here. Now and then a slice is there although nobody was told, because
 # the receipt died on the way (run it a few times). So whoever resumes must **ask** the archive, and not believe a list of his own.
 #
-# Send the same folder again:
+# Send the same folder again. In the picture each square is one slice, in the order of the folder; blue ones were there after the
+# restart. *Predict: how many will be sent now?*
 
 # %%
 target.send(story.files)
 after = [one.SOPInstanceUID for one in target.find("instance")]
-for number, uid in enumerate(uids):
+for number, uid in ((uids.index(uid), uid) for uid in after):
     plt.scatter(number % 19, -(number // 19), s=800, marker="s", clip_on=False, color="C0" if uid in there else "C1")
 plt.title(f"{len(uids)} sent; {len(after)} there, {len(set(after))} different.  Orange: in the second try", y=1.06)
 plt.axis("off")
@@ -365,44 +381,43 @@ for me in ("CT-SCANNER", "RADKIT", "STRANGER"):
 # Many an AI project begins with this message, *calling AE title not recognised*. Nothing is broken: the archive's administrator has not
 # entered you yet. Hand in three things: AE title, host and port; and ask for those of the archive.
 #
-# But an AE title is no password: anyone can claim to be CT-SCANNER. So ours also checks the address it comes from, and serves this machine only. Against
-# those who listen on the wire helps **TLS**, the same that your bank uses. We start a small archive that speaks nothing else. *Predict: who gets in?*
+# But an AE title is no password: anyone can claim to be CT-SCANNER. So ours also checks the address it comes from, and serves
+# this machine only. **TLS**, which your bank uses too, protects against those who listen on the wire. We start a small archive that speaks nothing else (when the cell ends, all three are closed). *Predict: who gets in?*
 
 # %%
-with rk.pacs.open_archive("embedded", folder=f"{home.name}/tls", peers=known, tls=True) as secure:
+with rk.pacs.open_archive("embedded", folder=f"{home.name}/tls", peers=known, tls=True) as secure, archive, target:
     for tls in (None, (ssl.create_default_context(cafile=secure.certificate), secure.host)):
         association = call("CT-SCANNER", Verification, to=secure, tls=tls)
         print("TLS:  " if tls else "plain:", "let in" if association.is_established else "no association")
         association.release()
-for one in (target, archive):
-    one.close()
 
 # %% [markdown]
-# TLS keeps out who listens, and its certificate shows that you talk to the right archive. It does not decide who may ask: that is
-# still the list.
+# TLS keeps listeners out, and the archive's certificate shows that you talk to the right one. As it is used here it does not decide who
+# may ask: that is still the list. An archive can demand a certificate of the caller, too; then a borrowed name is not enough.
 #
 # | | Orthanc as it comes (1.10.1) | as radkit starts it |
 # |---|---|---|
 # | an unknown AE title sends images (C-STORE) | it may | association rejected |
 # | an unknown AE title retrieves (C-MOVE) | no valid response | association rejected |
-# | called by another name than its own | not checked | not checked |
+# | a caller addresses the archive by a wrong AE title | not checked | not checked |
 # | web interface, from this machine | no password | a random one, kept in memory, never printed |
 # | web interface opened to the network without a user | `orthanc` / `orthanc` | answers this machine only |
 #
 # ## Recap
 #
-# - An AE title, a host and a port: that is an address. C-ECHO asks whether someone is there, C-STORE sends, C-FIND asks, C-GET fetches.
+# - An AE title, a host and a port: that is an address. C-ECHO asks whether someone is there, C-STORE sends, C-FIND asks, C-GET and
+#   C-MOVE fetch.
 # - A query returns who and what, no pixels.
 # - Let a rule and a journal send, never a person. Refused is an answer; failed is tried again and then parked; the rest goes on.
 # - The wait until a study is stable is part of the turnaround time, often most of it.
 # - Results make a study stable again: a rule must say what starts nothing.
-# - Confirmed is there, after a power cut too. Resume by asking what is missing; each instance exactly once.
+# - What a careful archive has confirmed is there, after a crash too. Resume by asking what is missing; each instance exactly once.
 # - An AE title is no password.
 #
 # ## Try next
 #
 # - The exercise that belongs to this notebook: [exercise 09](../exercises/09_round_trip_ex.ipynb).
-# - In step 5 leave `retries=0` away, and let `pull_the_plug` call `target.restart()` after the kill. Does `send` come to its end?
+# - In step 5 leave out `retries=0`, and let `pull_the_plug` call `target.restart()` after the kill. Does `send` come to its end?
 # - Set `stable_age=1` where the archive is opened, and send a study in two halves with 3 s between. How often is it answered?
 # - In a terminal: `radkit pacs start`, `radkit pacs send FOLDER`, `radkit pacs find PatientID=CHEST-*`, `radkit pacs watch MAP --where Modality=CT`.
 # - Ask your PACS administrator for the stable age (or "auto-routing delay") of your own house.
