@@ -106,7 +106,8 @@ rk.check.Number(
         100
         * (now.long_axis_mm / was.long_axis_mm - 1): "That is the long axis. A volume grows by about the third power "
         "of it, so one looks small where the other does not.",
-        now.volume_mm3 - was.volume_mm3: "That is the change in mm³. Asked is per cent of January's volume.",
+        now.volume_mm3
+        - was.volume_mm3: "That is the change in mm³. The question asks for per cent of January's volume.",
     },
     hint="First find January's first lesion in July's report: by what is it the same?",
     way="`next(one for one in rk.results.read_report(july) if one.tracking_uid == ...)` finds it. Then divide.",
@@ -134,8 +135,11 @@ rk.check.Words(
             {"B"},
             "That is one. In the other, what was measured bears a code that only its maker knows: nobody else can read it.",
         ),
-        ({"D"}, "That is one. The other gives a volume without saying of what: 1.3 ml or 1.3 mm³?"),
-        ({"A", "C"}, "These two are as they should be. Asked are the others: what does `check` say of them?"),
+        ({"D"}, "That is one. The other gives a volume without its unit: a number of what, ml or mm³?"),
+        (
+            {"A", "C"},
+            "These two are as they should be. The question asks for the others: what does `check` say of them?",
+        ),
         (
             {"A", "B", "C", "D"},
             "None is signed, and that is right: a program reports, and to verify is for a person. Look for other faults.",
@@ -143,7 +147,7 @@ rk.check.Words(
     ],
     hint="Ask `rk.results.check` of each of the four. An empty list means that it found nothing.",
     way='`for letter in "ABCD": print(letter, rk.results.check(reports[letter], files))`',
-    right="A number without a unit is a trap, and a private code is a number without a name. No person sees either on the screen.",
+    right="A number without a unit is a trap, and a private code is a number without a name. A viewer need not show you either of them.",
 )
 
 # %%
@@ -195,7 +199,7 @@ rk.check.Pick(
     },
     hint="How many measurements are in a difference, and how uncertain is each of them?",
     way="Uncertainties that are independent add by their squares: √(20² + 20²). Is the change larger than that?",
-    right="Report the number with its uncertainty, and control earlier if it matters: a third date tells more than another decimal.",
+    right="Report the number with its uncertainty, and follow up earlier if it matters: a third date tells more than another decimal.",
 )
 
 # %%

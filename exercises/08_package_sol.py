@@ -69,7 +69,7 @@ rk.check.Number(
     asked * 1024**3,
     unit="bytes",
     wrong={
-        gb: "Those are 6 GB. `Gi` counts by 1024: a box cut to 6 GB kills the application in large studies, and in those alone.",
+        gb: "Those are 6 GB. `Gi` counts by 1024: a box cut to 6 GB ends the application too early, and in the largest studies first.",
         mi: "Those are 6 Mi. With that not even Python starts, and every patient of the night is read without it.",
         half: "Half by 1000 and half by 1024: `Gi` is 1024 three times.",
         asked: "That is the number without its unit. Write out what `Gi` stands for.",
@@ -137,11 +137,11 @@ rk.check.Number(
     "series",
     4,
     wrong={
-        1: "That is the scout: two flat views. A nodule of 8 mm cannot be measured in it, and hardly seen.",
-        2: "It fits, but another one that fits is thinner. In slices of 5 mm a small nodule is a pale smear, if it is there.",
-        3: "Twelve images of 1 mm do not fill a chest: most of the lung lies in the gaps, and *no finding* would be said of it all.",
-        5: "That one is coronal. The network learnt from axial slices and would measure another shape.",
-        6: "The thinnest, and a head. *No nodule* in a brain is true, and worth nothing.",
+        1: "That is the scout: two flat views. A nodule of 8 mm is hardly seen in it, and cannot be measured.",
+        2: "It fits, but another one that fits is thinner. In slices of 5 mm a small nodule is a pale smear, if it shows at all.",
+        3: "Twelve images of 1 mm do not fill a chest: most of the lung lies between or beyond them, and *no finding* would be said of it all.",
+        5: "That one is coronal, most likely made from axial slices that are here too. The rules say axial: for those its makers answer.",
+        6: "Thin, and a head. *No lung nodule* in a head is true, and worth nothing.",
     },
     hint="Strike out what does not fit, and write beside each why. What is left?",
     way="Plane and body part leave three. One of them has too few images.",
@@ -176,7 +176,7 @@ rk.check.Number(
     sum(run["exit"] == 0 and run["result"] == "done" for run in empty),
     unit="patients",
     wrong={
-        silent: "That counts everybody without a finding, also those who were refused, and those of whom the program died.",
+        silent: "That counts everybody without a finding, also those who were refused, and those on whom the program died.",
         status: "The exit status alone is not enough: some ended with 0 and left no result, or one that says *failed*. They would be read as normal.",
         ended: "Those all ended with 0. Some of them have findings, and some were never looked at.",
         looked: "Those were looked at. Some of them have findings.",
@@ -207,7 +207,7 @@ rk.check.Pick(
         "The tag is changed to CHEST, and it is started again": "If it is a head, the AI will now find no nodule in a brain. First find out why order and header differ.",
         "The study waits until the vendor has answered": "The patient is in the emergency department. An AI that is silent must never hold up a reading.",
     },
-    hint="What does the program tell you with that, beside that it will not work?",
+    hint="What does the program tell you with that, apart from the fact that it will not work?",
     way="A refusal is about the images, not about the program. Who has to know, and who must not wait?",
     right="A wrong tag, a wrong protocol, or the wrong patient: the guard has just done you a favour.",
 )
