@@ -9,9 +9,9 @@
 # 2. read an application as a chain of operators, and a MAP by its two manifests;
 # 3. check a package with a linter, run it on a study, and read what it says of itself;
 # 4. say what a locked box forbids, and what a refusal does and does not protect from;
-# 5. explain to a colleague how a hidden exit status turns a failure into a normal finding.
+# 5. explain to a colleague how a hidden exit status turns a failure into *no finding*.
 #
-# **Minutes:** 35 to read, predict and look; one for the computer.
+# **Minutes:** 35 to read, predict and look; one to three for the computer.
 #
 # *Nothing here is for clinical use.*
 
@@ -58,7 +58,8 @@ for path in sorted(path for path in bundle.folder.rglob("*") if path.is_file()):
 print("", bundle.metadata["task"], bundle.metadata["intended_use"], sep="\n")
 
 # %% [markdown]
-# Weights, how to prepare an image, how to run the network on it, a model card, a licence. With that, *you* find nodules:
+# The network (`.pt`: its weights alone; `.ts`: weights and wiring in one file), how to prepare an image, how to run the network on
+# it, a model card, a licence. With that, *you* find nodules:
 
 # %%
 story = rk.data.story(stand_in=stand_in)
@@ -68,18 +69,19 @@ print(f"{story.title}; candidates: {by_hand.array.max()}")
 
 # %% [markdown]
 # How much of that was you? You took *this* series and not another, you knew that it is a chest, and you would have noticed nonsense.
-# *Predict: what does the bundle do if it is given the MR of a head?*
+# `find_nodules` helped: it looks for lungs first. The bundle itself does not; `predict` runs it alone.
+# *Predict: what does the bundle do if it is given the MR of a brain?* (An average brain with drawn lesions: nobody was scanned today.)
 
 # %%
 head = rk.data.cohort("brain-lesions", 1, stand_in=stand_in, progress=False)[0]
 marked = rk.model.predict(head.images["t1"], bundle, progress=False).array
-print(f"{marked.size:,} voxels of a brain read; marked as nodule: {int(marked.sum()):,}. Complaints: none.")
+print(f"{marked.size:,} voxels of a brain read; marked as lung nodule: {int(marked.sum()):,}")
 
 # %% [markdown]
-# It read the head without a word. A network has an answer to everything; **"this is not for me" is not among its answers**, and an
-# empty mask looks the same whether the lungs are clean or there are no lungs. So somebody has to add:
+# It read the brain without a word of complaint. A network has an answer to everything; **"this is not for me" is not among its
+# answers**, and an empty mask looks the same whether the lungs are clean or there are no lungs. So somebody has to add:
 #
-# - **which images**: of the six series that a study may have, which one;
+# - **which images**: of all the series of a study, which one;
 # - **what to give back**: a result that belongs to this patient and lands where it is read (notebook 07);
 # - **when to say no**, and how to say so to a machine.
 #
@@ -88,8 +90,8 @@ print(f"{marked.size:,} voxels of a brain read; marked as nodule: {int(marked.su
 # ## 2 · The application: a chain of operators
 #
 # [MONAI Deploy](https://monai.io/deploy.html) builds an application from **operators**. Each does one thing, takes what the one before
-# gives, and hands on. Loading DICOM, selecting a series, making a volume and running a bundle come with its SDK; ours are for
-# what follows. Below, the real application is put together by the SDK's own `compose` (not run yet), and drawn
+# gives, and hands on. Loading DICOM, selecting a series, making a volume and running a bundle come with its SDK (the maker's box of
+# parts for programmers); ours are for what follows. Below, the real application is put together by the SDK's own `compose` (not run yet), and drawn
 # from its `graph`. The SDK exists for Linux only; elsewhere the picture shows the steps alone, and the package takes the same steps without it.
 
 
@@ -117,8 +119,7 @@ for operator in operators:
     theirs = [kind.__name__ for kind in type(operator).__mro__ if kind.__module__.startswith("monai.deploy")]
     name = theirs[0].removesuffix("Operator") if theirs else operator.name.replace("_", " ")
     chain.append((name, "MONAI Deploy" if theirs else "radkit", *operator.spec.outputs))
-colours = {"MONAI Deploy": "#BFD9EA", "radkit": "#F6D9B8"}
-boxes, flex = "", "display: flex; gap: 10px"
+boxes, flex, colours = "", "display: flex; gap: 10px", {"MONAI Deploy": "#BFD9EA", "radkit": "#F6D9B8"}
 for name, whose, gives in [("choose the series", "before the graph", "its files"), *chain, ("deliver", "after it", "")]:
     look = f"background: {colours.get(whose, '#DDDDDD')}; color: #000; padding: 8px 12px; border-radius: 6px"
     arrow = f"→<br><small><i>{gives}</i></small>" * bool(gives)
@@ -126,9 +127,9 @@ for name, whose, gives in [("choose the series", "before the graph", "its files"
 HTML(f"<div style='{flex}; flex-wrap: wrap; max-width: 900px'>{boxes}</div>")
 
 # %% [markdown]
-# Under the arrows: what an operator hands on (`out` of ours only says "your turn"). The first box is the **guard**: it reads headers only, chooses one series and may
-# end everything there. The last is the **delivery**: results are written aside and moved into place whole, `result.json` last.
-# So whoever finds `result.json` knows that all the rest is there.
+# Under the arrows: what an operator hands on (`out` of ours only says "your turn"). The first box is the **guard**: it reads headers
+# only, chooses one series and may end everything there. The last is the **delivery**: results are written aside and moved into
+# place whole, `result.json` last. So whoever finds `result.json` knows that all the rest is there.
 #
 # What does such an operator look like? Here is ours, as it stands in `operators.py`: one class serves for all the orange boxes.
 
@@ -136,13 +137,14 @@ HTML(f"<div style='{flex}; flex-wrap: wrap; max-width: 900px'>{boxes}</div>")
 print("class Step" + source.read_text("utf-8").split("class Step")[1].split("class NoduleApp")[0].rstrip())
 
 # %% [markdown]
-# `setup` names the ports; `compute` is called when something arrives. That is the whole trick of the SDK: small parts that can be
-# tested, replaced, and drawn.
+# `setup` names the ports, where something comes in and goes out; `compute` is called when something arrives. That is the whole
+# trick of the SDK: small parts that can be tested, replaced, and drawn.
 #
 # ## 3 · The MAP: everything in one folder
 #
-# A **MAP** (MONAI Application Package) says where each part lies, so that a hospital can run a program that it has never seen. First as
-# a folder, laid out as it will lie in the image. *Predict: which part is the largest: the network, the code, or the papers?*
+# A **MAP** (MONAI Application Package) says where each part lies, so that a hospital can run a program that it has never seen. In the
+# end it is an **image**: no picture here, but a program, packed with all that it needs to run (section 5). First it is a folder,
+# laid out as it will lie in the image; `holoscan` is the name of the platform below MONAI Deploy. *Predict: which part is the largest: the network, the code, or the papers?*
 
 
 # %%
@@ -155,30 +157,29 @@ def table(head, rows):
 # %%
 package = rk.deploy.build_map(here / "map")
 parts = {"etc/holoscan": "the manifests: what it needs, what it gives", "opt/holoscan/app": "the application's code"}
-parts |= {"opt/holoscan/models": "the network, weights only", "opt/holoscan/docs": "model card and licence"}
-parts |= {"var/holoscan": "settings (which series it takes), entry point", "": "all, with the recipe of the image"}
+parts |= {"opt/holoscan/models": "the network: the .ts file", "opt/holoscan/docs": "model card and licence"}
+parts |= {"var/holoscan": "settings (which series it takes), entry point", "": "with the recipe of the image"}
 sizes = {part: [p.stat().st_size for p in (package / part).rglob("*") if p.is_file()] for part in parts}
-table(("", "files", "kB", ""), [(part, len(of), f"{sum(of) / 1e3:,.0f}", parts[part]) for part, of in sizes.items()])
+table(("in", "files", "kB", "holds"), [(k or "all", len(v), round(sum(v) / 1e3), parts[k]) for k, v in sizes.items()])
 
 # %% [markdown]
-# The libraries are not in the folder: their exact versions are named, and the image brings them. The weights lie apart from the code,
-# because they have another life: a retrained network should be exchanged, checked and licensed without touching a line of
-# code.
+# The libraries are not in the folder: their exact versions are named, and the image brings them. The network lies apart from the
+# code, because it has another life: a retrained one should be exchanged, checked and licensed without touching a line of code.
 #
-# Two **manifests** are for machines. `app.json` is what a hospital's scheduler reads: what to start, where, for how long. `pkg.json`
-# says what the machine must have before. Line by line (`4Gi` are 4 × 1024³ bytes, a little more than 4 GB):
+# Two **manifests** are for machines. `app.json` is what a hospital's **scheduler** reads, the program that starts an AI when a study
+# arrives: what to start, where, for how long. `pkg.json` says what the machine must have before. Line by line (`4Gi` are 4 × 1024³ bytes, a little more than 4 GB):
 
 # %%
 app_json, pkg_json = (json.loads((package / f"etc/holoscan/{name}.json").read_text()) for name in ("app", "pkg"))
-means = {"type": "runs once and stops; a service would wait for calls", "command": "what is started"}
-means |= {"environment": "variables that say where input, output and model are", "input": "files, in this folder"}
-means |= {"output": "files too", "timeout": "seconds, then it should be stopped; 0: never", "sdk": "built with"}
-means |= {"apiVersion": "the version of these rules", "version": "of the application: quote it in every complaint"}
-means |= {"sdkVersion": "and which of it", "workingDirectory": "where it is started", "modelRoot": "where models lie"}
-means |= {"resources": "cores and memory", "models": "their names", "applicationRoot": "where the code lies"}
+means = {"environment": "variables: where input, output and model are", "apiVersion": "the version of these rules"}
+means |= {"timeout": "seconds until it should be stopped; 0: never", "workingDirectory": "where it is started"}
+means |= {"type": "runs once and stops; a service waits for calls", "applicationRoot": "where the code lies"}
+means |= {"version": "of the application: quote it in complaints", "input": "files, in this folder"}
+means |= {"sdkVersion": "and which of it", "modelRoot": "where models lie", "resources": "cores and memory"}
+means |= {"command": "what is started", "models": "their names", "output": "files too", "sdk": "built with"}
 lines = [("app", *line) for line in app_json.items()] + [("pkg", *line) for line in pkg_json.items()]
-lines = [(file, key, len(says) if key == "environment" else says, means[key]) for file, key, says in lines]
-table(("manifest", "", "says", "which means"), lines)
+lines = [(file, key, f"{len(says)} of them" if key == "environment" else says, means[key]) for file, key, says in lines]
+table(("manifest", "entry", "says", "which means"), lines)
 
 # %% [markdown]
 # What the manifests do *not* say: for which patients, how good, how it fails. That is the model card under `docs`, and it is for you
@@ -186,31 +187,34 @@ table(("manifest", "", "says", "which means"), lines)
 #
 # ### A linter, for what nobody reads
 #
-# Does the folder keep to the specification, clause by clause?
+# A **linter** is a program that reads the papers of another one and names what is wrong. Does the folder keep to the specification,
+# clause by clause?
 
 # %%
 rk.deploy.lint_map(package)
 
 # %% [markdown]
-# Now a copy, with the manifests as the *official* packager (holoscan-cli 4.2) writes them: four small differences from the written
-# specification: no `type`, the command as a list written out as text, `formats` for `format`, and the models under their names. *Predict: will a reader that keeps to the specification find the command?*
+# Nothing to complain of. Now a copy, with the manifests as the *official* packager (holoscan-cli 4.2) writes them. *Predict: does the
+# official tool keep to the official text?*
 
 # %%
 broken = Path(shutil.copytree(package, here / "broken"))
 theirs = {"command": json.dumps(app_json["command"].split()), "output": {"formats": ["file"], "path": "output"}}
-theirs = {key: value for key, value in (app_json | theirs).items() if key != "type"}
-(broken / "etc/holoscan/app.json").write_text(json.dumps(theirs))
+(broken / "etc/holoscan/app.json").write_text(json.dumps({k: v for k, v in (app_json | theirs).items() if k != "type"}))
 (broken / "etc/holoscan/pkg.json").write_text(json.dumps(pkg_json | {"models": {bundle.name: bundle.name}}))
 rk.deploy.lint_map(broken)
 
 # %% [markdown]
-# None of these is visible on a screen, and the official tools read their own form without trouble. The package may fail at the *next*
-# hospital, whose scheduler keeps to the text. That is what a clause in a finding is good for: you can send it to the vendor.
+# Four small differences: no `type`, the command as a list written out as text, `formats` for `format`, and the models under their
+# names. The official tools read their own form without trouble. The package may fail at the *next* hospital, whose scheduler keeps
+# to the text and starts a command that no shell can run. That is what a clause in a finding is good for: you can send it to
+# the vendor.
 #
 # ## 4 · Run it on a study
 #
-# From the scanner comes a study, not a series. Ours gets three: the thin slices of the story's patient, every second of them again as
-# a thick series, and the scout view.
+# From the scanner comes a study, not a series. Ours gets three: the slices of the story's patient; every second of them again, in
+# place of a thick series (a real one is averaged, not thinned out); and one coronal slice that calls itself the scout view (a real
+# one is a projection). To the guard, which reads headers, they look as the real ones do.
 
 # %%
 study = here / "study"
@@ -222,7 +226,7 @@ scout = rk.data.write_ct_series(flat, study / "scout", header=same | {"ImageType
 
 
 # %% [markdown]
-# *Predict: which series will it take, how many seconds will it need, and will it find what the notebook found in step 1?*
+# *Predict: which series will it take, how many seconds will it need, and will it find what the notebook found in section 1?*
 
 # %%
 run = rk.deploy.run_map(package, study, here / "out")
@@ -232,17 +236,18 @@ taken = [(one["modality"], one["images"], "yes" * one["chosen"], one["reason"]) 
 table(("modality", "images", "taken", "why not"), taken)
 
 # %% [markdown]
-# `result.json` is made for machines, and reads well enough for people: what was looked at, what was left aside *and why*, each candidate in
-# millimetres. It holds UIDs and numbers and nobody's name. Everything the SDK muttered is in `out.log`
-# beside it, for the day when something goes wrong. Does the result fit, and is it the same as by hand?
+# `result.json` is made for machines, and reads well enough for people: what was looked at, what was left aside *and why*, each
+# candidate's place and size. It holds nobody's name; but its UIDs lead back to the patient, so it is patient data all the same.
+# Everything the SDK muttered is in `out.log` beside the output folder, for the day when something goes wrong. Does the result fit,
+# and is it the same as by hand?
 
 # %%
 seg, report = (pydicom.dcmread(here / "out" / name) for name in ("segmentation.dcm", "report.dcm"))
 back = rk.results.read_segmentation(seg, like=ct)
-print("what a PACS would trip over:", rk.results.check([seg, report], story.files) or "nothing")
+print("what radkit's check objects to:", rk.results.check([seg, report], story.files) or "nothing")
 print("voxels that differ from those by hand:", int((back.array != by_hand.array).sum()))
-largest = run.result["findings"][0]["centroid_lps_mm"]
-rk.view.show(ct, back, title=f"By the MAP · {story.title}", preset="lung", at=largest, zoom=2, opacity=0.15)
+spot = run.result["findings"][0]["centroid_lps_mm"]
+rk.view.show(ct, back, title=story.title, names={1: "largest candidate"}, preset="lung", at=spot, zoom=2, opacity=0.15)
 
 # %% [markdown]
 # The same voxels, without anybody at the keyboard. Note what the package did *not* do: judge. It reports every candidate; the
@@ -254,13 +259,13 @@ rk.view.show(ct, back, title=f"By the MAP · {story.title}", preset="lung", at=l
 # that its user may do. An **image** runs in a container, and there radkit takes away all that it does not need:
 
 # %%
-from radkit.deploy.box import LOCK
+from radkit.deploy.box import LOCK, USER
 
-why = {"--network": "no image leaves the hospital", "--read-only": "it cannot change itself"}
+why = {"--network": "it has none: no patient's image leaves that way", "--read-only": "it cannot change itself"}
 why |= {"--tmpfs": "scratch paper, gone afterwards", "--cap-drop": "no rights over the machine"}
-why |= {"--security-opt": "and no way to get any", "--memory": "a giant study takes this much and no more"}
+why |= {"--security-opt": "and no way to get any", "--memory": "if it wants more it is ended, not its neighbours"}
 why |= {"--pids-limit": "no flood of processes", "--pull": "fetches nothing from elsewhere", "--user": "not as root"}
-rows = [option.partition("=")[::2] for option in (*LOCK, "--user=1000")]
+rows = [option.partition("=")[::2] for option in (*LOCK, f"--user={USER}")]
 table(("option", "value", "why"), [(name, value, why[name]) for name, value in rows if name in why])
 
 # %% [markdown]
@@ -274,13 +279,12 @@ table(("option", "value", "why"), [(name, value, why[name]) for name, value in r
 #
 # or here, with `image = rk.deploy.build_image(package)` and `rk.deploy.run_map(image, ...)`. `radkit map image` says the name to use.
 #
-# One lock works for folders as well: **time**. An application that never ends would keep every later patient waiting. Here is one, and a
-# limit of two seconds. *Predict: what is left in the output folder?*
+# One lock works for folders as well: **time**. An application that never ends would keep every later patient waiting. Here is one: it
+# begins to write a report, and hangs. Its limit is four seconds. *Predict: what is left in the output folder?*
 
 
 # %%
-def pack(name, code):
-    """Build the MAP of an application of a few lines."""
+def pack(name, code):  # the MAP of an application of a few lines
     (here / f"{name}_app").mkdir()
     (here / f"{name}_app" / "app.py").write_text(code)
     (here / f"{name}_app" / "app.yaml").write_text("resources: {cpu: 1, memory: 1Gi}")
@@ -288,22 +292,23 @@ def pack(name, code):
 
 
 try:
-    never = pack("never", "import time\nprint('thinking')\nwhile True: time.sleep(1)")
-    rk.deploy.run_map(never, study, here / "out_never", timeout=2)
+    code = "import os\nprint('writing')\nopen(os.environ['HOLOSCAN_OUTPUT_PATH'] + '/report.dcm', 'w')\nwhile 1: pass"
+    rk.deploy.run_map(pack("never", code), study, here / "out_never", timeout=4)
 except rk.RadkitError as error:
     print(str(error).replace(str(here), "…"))
-print("left in the output folder:", list((here / "out_never").iterdir()))
+print("left in the output folder:", [path.name for path in (here / "out_never").iterdir()])
 
 # %% [markdown]
-# Stopped, together with whatever it had started, and told. Our own application writes aside and moves its files into place at the
-# end, so that being stopped half-way leaves nothing that somebody could take for a result.
+# It was stopped, together with whatever it had started, and you were told. But half a report lies there, and its name looks like a
+# whole one. Our own application writes aside and moves its files into place at the end, `result.json` last. Of any other: no
+# `result.json`, no result.
 #
 # ## 6 · The wrong series
 #
 # Now as a scheduler sees it: it starts a command, waits, and gets one number back, the **exit status**. By old custom 0 is "all
 # went well". Our application promises: 0 done, 1 failed, 2 refused.
 #
-# We send what should not be sent: the MR of the head from step 1, and an upper abdomen. *Predict the two numbers.*
+# We send the MR of the brain from section 1 (as *head*), and a CT of an upper abdomen. *Predict the two numbers.*
 
 # %%
 head.write(here / "head")
@@ -311,20 +316,20 @@ abdomen = rk.dicom.read_series(rk.data.fetch("abdomen-ct-dicom", stand_in=stand_
 rk.data.write_ct_series(abdomen, here / "abdomen", header={"BodyPartExamined": "ABDOMEN"})
 
 
-def order(source):
-    """Start the package as a scheduler does; show the exit status and what result.json says."""
+def order(source):  # start the package as a scheduler does: the exit status, and what result.json says
     words = [sys.executable, "-m", "radkit.cli", "map", "run", package, here / source, here / f"out_{source}"]
     status = subprocess.run(words, capture_output=True).returncode
     result = json.loads((here / f"out_{source}" / "result.json").read_text())
     reasons = "; ".join(sorted({one["reason"] for one in result["series"] if one["reason"]}))
-    return source, status, result["status"], len(result["findings"]), reasons
+    found = len(result["findings"]) if result["status"] == "done" else "not looked for"
+    return source, status, result["status"], found, reasons
 
 
-titles = ("study", "exit status", "status", "findings", "why not")
+titles = ("study", "exit status", "result.json says", "nodules", "why not")
 table(titles, map(order, ("head", "abdomen")))
 
 # %% [markdown]
-# Refused, with the reason, and with a number that is not 0. Nobody will read "no nodule" under the head.
+# Refused, with the reason, and with a number that is not 0. Nobody will read "no nodule" under the brain.
 #
 # A good guard? It believes what the header says. At the scanner somebody has picked the wrong protocol, and the same abdomen now
 # calls itself a chest: one tag, not a pixel, has changed. *Predict: refused, failed or done?*
@@ -334,20 +339,21 @@ rk.data.write_ct_series(abdomen, here / "mislabelled", header={"BodyPartExamined
 table(titles, [order("mislabelled")])
 
 # %% [markdown]
-# *Done, no finding*, in a few slices of upper abdomen. The guard does look for lungs too, and the lung bases are there. **A refusal
-# protects from what its makers thought of**, and *no finding* means: none in what it was given. So the archive must be able to show
-# what that was. Silence cannot: an empty folder looks the same whether nothing was found, or nothing was looked at. Our application
-# writes a report in both cases.
+# *Done, no nodule*, in a few slices of upper abdomen. The next step, which reads the volume, does look for lungs; but the lung bases
+# are there. **A refusal protects from what its makers thought of**, and *no finding* means: none in what it was given. So the
+# archive must be able to show what that was. Silence cannot: an empty folder looks the same whether nothing was found, or nothing
+# was looked at. So our application writes a report where it looked and found nothing; where it refused or failed it writes none.
 
 # %%
 absent = pydicom.dcmread(here / "out_mislabelled" / "report.dcm")
 (said,) = rk.results.read_report(absent)
 (series,) = absent.CurrentRequestedProcedureEvidenceSequence[0].ReferencedSeriesSequence
-print(f"{said.kind}, {said.site}, {said.qualities}: looked for in {len(series.ReferencedSOPSequence)} images,")
-print(f"where the whole chest of our patient has {len(story.files)}.")
+print(f"{said.kind}, {said.site}:", *said.qualities.values(), f"in {len(series.ReferencedSOPSequence)} images")
 
 # %% [markdown]
-# The list on your screen should say the same, with the number: *no nodule* alone sounds like the whole chest.
+# *Absent* is DICOM's word, and more than a network can know. Read it as *none marked, in these images, by this network*: by its model
+# card it misses most nodules under 12 mm. And compare the number of images with that of our patient's chest in section 4. The list
+# on your screen should give it too: *no nodule* alone sounds like the whole chest.
 #
 # ## 7 · Hide an exit status
 #
@@ -363,14 +369,13 @@ print("Application finished. Thank you.")"""
 hungry = """import os, sys
 images = sum(len(names) for *_, names in os.walk(os.environ["HOLOSCAN_INPUT_PATH"]))
 sys.exit(7 if images > 100 else 0)  # 7: not enough memory; else it looked, and found nothing"""
-starved = pack("starved", hungry)
 (here / "tidy.py").write_text(tidy)
-entries = {"radkit's": starved / "var/holoscan/tools", "the tidy one": here / "tidy.py"}
+entries = {"radkit's": pack("starved", hungry) / "var/holoscan/tools", "the tidy one": here / "tidy.py"}
 
 # %% [markdown]
-# The application is a toy with one real habit: it dies of large studies, with exit status 7. It is given the short abdomen, and the
-# chest of our patient with all its slices. The scheduler knows one rule: *0 and no result: nothing was found.* **Predict what
-# stands on the worklist of the morning, by each of the two.**
+# The application is a toy with one real habit: it dies of large studies, with exit status 7. Where it does not die, take it that it
+# looked. It is given the short abdomen, and the chest of our patient with all its slices. The scheduler knows one rule: *0 and no
+# result: nothing was found.* **Predict what stands on the worklist of the morning, by each of the two scripts.**
 
 # %%
 command = f'"{Path(sys.executable).as_posix()}" "{(here / "starved_app/app.py").as_posix()}"'
@@ -388,20 +393,25 @@ table(("entry point", "patient", "exit status", "on the worklist", "in truth"), 
 
 # %% [markdown]
 # Look at the last two lines of the table: **the same words for a patient who was looked at and for one who was not.**
-# Nobody lied. The application said 7, the script was polite, the scheduler kept its rule. And the man from the emergency department
-# sinks to the end of the list, because the AI found nothing; whoever reads him, reads him a little less carefully. A program that is
-# *down* costs time. A program that fails *silently* costs the patient: it changes your mind and does no work. And it fails where it
-# hurts: large studies, strange scanners, the very sick.
+# Nobody lied. The application said 7, the script was polite, the scheduler kept its rule. If the AI sorts the list, the man from the
+# emergency department sinks to its end; and whoever reads him has been told that there is nothing. Radiologists do follow wrong
+# advice of an AI: in a study of mammography the beginners did, and the very experienced too (see Sources). A program that is *down* costs time. A program
+# that fails *silently* may cost the patient: it changes your mind and does no work. And it may well fail where it hurts: in the
+# large studies, and in those unlike what its makers tried.
 #
-# A linter can catch that in the act: it puts in an application that only ends with 7, and looks what comes out.
+# A linter can catch that in the act: it puts in an application that only ends with 7, and looks what comes out. We put the tidy
+# script into the package and ask. (The tidy script also lacks the two words with which a MAP tells of itself, `show` and `extract`.)
 
 # %%
-(starved / "var/holoscan/tools").write_text("#!/usr/bin/env python3\n# show, extract: not today\n" + tidy)
-rk.deploy.lint_map(starved, try_entry=True)
+(here / "starved/var/holoscan/tools").write_text("#!/usr/bin/env python3\n" + tidy)
+rk.deploy.lint_map(here / "starved", try_entry=True)
 
 # %% [markdown]
+# Look at the levels: two missing words are an *error*, the hidden failure a *warning*. An error breaks a clause of the specification,
+# and none speaks of the exit status of the script. The level says what the text says, not what it may cost a patient.
+#
 # And a scheduler can be less trusting: count as *done* only what has exit status 0 **and** a `result.json` that says `done`. An empty
-# output folder is never a finding.
+# output folder never means *no finding*.
 #
 # ## Recap
 #
@@ -410,13 +420,15 @@ rk.deploy.lint_map(starved, try_entry=True)
 # - A linter reads what nobody reads, and names the clause.
 # - The box takes from a program what it does not need: network, rights, endless time.
 # - A refusal with a reason is a good result. It covers what its makers thought of, and a header can lie to it.
-# - A hidden failure is worse than a loud one: on a list it looks like a normal.
+# - *Absent* means: none marked, in the images that were given. Ask how many these were.
+# - A hidden failure is worse than a loud one: on a list it looks like a normal study.
 #
 # ## Try next
 #
 # - The exercise that belongs to this notebook: [exercise 08](../exercises/08_package_ex.ipynb).
-# - Read `../build/08/map/var/holoscan/app.yaml`: the rules of the guard. Set `fewest_slices` to 40 and order the mislabelled
-#   abdomen again (give it a new name). What would that cost, in which patients?
+# - Read `../build/08/map/var/holoscan/app.yaml`: the rules of the guard. Set `fewest_slices` to 40, and order the mislabelled
+#   abdomen again: `shutil.copytree(here / "mislabelled", here / "again")`, then `table(titles, [order("again")])`. What would that
+#   cost, in which patients?
 # - Pack your own network of notebook 05: `rk.deploy.build_map(folder, bundle=...)`.
 # - Where there is docker, podman or buildah: build the image, and run it on `study`. Are the voxels the same?
 # - Ask the next vendor: *What is the exit status if the memory runs out, and who looks at it?*
@@ -427,5 +439,7 @@ rk.deploy.lint_map(starved, try_entry=True)
 #   [Project-MONAI/monai-deploy](https://github.com/Project-MONAI/monai-deploy).
 # - [MONAI Deploy App SDK](https://github.com/Project-MONAI/monai-deploy-app-sdk), and the packager holoscan-cli 4.2: what its
 #   manifests and its entry script do was measured for `radkit.deploy`, and is held by `tests/test_map.py`.
+# - Automation bias: Dratsch et al., Automation Bias in Mammography, *Radiology* 2023;307(4):e222176: 27 radiologists, 50 mammograms,
+#   with suggestions that were said to be an AI's.
 # - The images: `story.source.attribution`, `head.made_from`; licences in `data/catalog.yaml`.
 # - How the network was trained, and where it fails: its [model card](../data/bundles/lung_nodule/docs/README.md).
