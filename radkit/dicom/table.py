@@ -70,7 +70,9 @@ class Table:
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        lines = ["".join(f'<th scope="col">{name}</th>' for name in self.columns if self.rows) + "</tr></thead><tbody>"]
+        if not self.rows:
+            return f"<div>{html.escape(clean(self.title))}</div>"
+        lines = ["".join(f'<th scope="col">{name}</th>' for name in self.columns) + "</tr></thead><tbody>"]
         for row in self.rows[:MOST_ROWS]:
             if isinstance(row, str):
                 remark = html.escape(clean(row, 1000))
