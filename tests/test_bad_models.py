@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -136,15 +138,28 @@ def test_a_bundle_that_cannot_be_written_leaves_nothing(trained, tmp_path, monke
         rk.model.load_bundle("x" * 5000)
 
 
-def test_a_real_interrupt_at_any_moment_leaves_whole_files_and_resumes_to_the_same(tmp_path, trained):
+def interrupted(folder: Path) -> None:
+    """Train, and be interrupted at four moments: in a process of its own, for it may be left with a lock held."""
+    train()  # what is imported at the first time is there by now
     before = torch.get_rng_state()
     for delay in (0.02, 0.1, 0.2, 0.3):
         timer = threading.Timer(delay, os.kill, (os.getpid(), signal.SIGINT))
         try:
             timer.start()
-            train(folder=tmp_path, resume=True)
-            timer.join(), time.sleep(0.05)  # or it comes between two lines of this test
+            train(folder=folder, resume=True)
+            timer.join(), time.sleep(0.05)  # or it comes between two lines of this function
         except KeyboardInterrupt:
             pass
-        assert {path.name for path in tmp_path.iterdir()} <= {"best.pt", "checkpoint.pt"}
-    assert same(train(folder=tmp_path, resume=True), trained) and torch.equal(before, torch.get_rng_state())
+        assert {path.name for path in folder.iterdir()} <= {"best.pt", "checkpoint.pt"}
+    assert torch.equal(before, torch.get_rng_state())
+    os.write(1, b"all four")
+    os._exit(0)
+
+
+def test_a_real_interrupt_at_any_moment_leaves_whole_files_and_resumes_to_the_same(tmp_path, trained):
+    code = "import pathlib, sys; sys.path.insert(0, sys.argv[1])\n"
+    code += "from test_bad_models import interrupted; interrupted(pathlib.Path(sys.argv[2]))"
+    words = [sys.executable, "-c", code, str(Path(__file__).parent), str(tmp_path)]
+    child = subprocess.run(words, capture_output=True, text=True, timeout=300)
+    assert child.stdout.endswith("all four"), child.stderr
+    assert same(train(folder=tmp_path, resume=True), trained)
