@@ -17,7 +17,7 @@ from radkit.lab import start
 # `--dist loadfile` keeps these in one worker: two JupyterLabs with two browsers would be slower side by side.
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
-# With a network, an archive or a cohort it takes minutes, and the views are the same: papermill runs those; and 00 here.
+# With a network, an archive or a cohort it takes minutes, and the views are the same: papermill runs those.
 LONG = re.compile(r"rk\.(model|pacs)\.|rk\.data\.cohort")
 SOURCES = {path: path.with_suffix(".py").read_text("utf-8") for path in sorted(NOTEBOOKS.glob("*.ipynb"))}
 WITH_VIEWS = [path for path, text in SOURCES.items() if "rk.view.show(" in text and not LONG.search(text)]
