@@ -12,6 +12,7 @@ import pytest
 from pydicom import dcmread
 from pydicom.data import get_testdata_file
 from pydicom.uid import generate_uid
+from pynetdicom import evt
 from test_pacs import copies, opened  # noqa: F401  (copies is a fixture)
 
 import radkit as rk
@@ -165,6 +166,13 @@ def test_rejected_aborted_and_silent_peers_are_told_apart(storescp, dcmqrscp, co
     where = f"{archive.host}:{archive.dicom_port}"
     with pytest.raises(ArchiveUnavailable, match="does not go by the AE title WRONG"):
         rk.pacs.open_archive(f"dicom://WRONG@{where}")
+    late = {evt.EVT_REQUESTED: lambda _: time.sleep(0.5)}  # until the peer has rejected us and is gone
+    unknown = dimse.Peer("WRONG", archive.host, archive.dicom_port, "RADKIT", 5)
+    with (
+        pytest.raises(ArchiveUnavailable, match="does not go by the AE title WRONG"),
+        dimse.associate(unknown, [(dimse.ECHO, None)], handlers=late),
+    ):
+        pass
     with pytest.raises(ArchiveUnavailable, match="does not answer"):
         rk.pacs.open_archive("dicom://NOBODY@127.0.0.1:9")
     with pytest.raises(ArchiveError, match="dicom://AETITLE@"):

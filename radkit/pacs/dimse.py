@@ -120,11 +120,13 @@ def _accepted(assoc: Any) -> dict[str, dict[str, int]]:
 
 def _why_not(assoc: Any, peer: Peer) -> ArchiveError:
     """Say why there is no association, and take care that there is none."""
+    # pynetdicom takes a peer that rejected us and was gone at once for one that never answered, and leaves its answer.
     answer = assoc.acceptor.primitive
+    rejection = answer if assoc.is_rejected else assoc.dul.receive_pdu()
     if assoc.is_established:
         assoc.release()
-    if assoc.is_rejected:
-        known = _REJECTED.get((answer.result_source, answer.diagnostic), "rejected it: does it know {0.caller}?")
+    if getattr(rejection, "result", None):
+        known = _REJECTED.get((rejection.result_source, rejection.diagnostic), "rejected it: does it know {0.caller}?")
         reason = "refused the association: it " + known.format(peer)
     elif assoc.rejected_contexts:
         asked = UID(assoc.rejected_contexts[0].abstract_syntax).name
