@@ -257,12 +257,13 @@ def watch(map_folder: Path, where: tuple[str, ...], journal: Path | None, worker
     read_command(map_folder.absolute())  # no MAP is told now, and not once a study
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // workers)))  # or runs slow one another
 
-    said = [""]
+    said = ""
 
     def told(study: Study) -> None:
-        said.append(f"{study.uid} {study.state} {study.why}".rstrip())
-        if said.pop(0) != said[0]:  # while it waits, it says so at every look
-            click.echo(f"{time.strftime('%X')} {said[0]}")
+        nonlocal said
+        before, said = said, f"{study.uid} {study.state} {study.why}".rstrip()
+        if said != before:  # while it waits, it says so at every look
+            click.echo(f"{time.strftime('%X')} {said}")
         if study.state == "waiting" and not address:  # where it is started again, it has another address
             with contextlib.suppress(RadkitError):
                 one.archive = _opened()

@@ -124,7 +124,14 @@ def test_a_model_that_is_none_and_a_gpu_that_is_full(trained, monkeypatch):
 
 def test_a_bundle_that_cannot_be_written_leaves_nothing(trained, tmp_path, monkeypatch):
     (tmp_path / "taken").touch()
-    for options in ({"folder": tmp_path / "taken" / "mine"}, {"name": ""}, {"authors": ["A"]}, {"training": None}):
+    wrong = (
+        {"folder": tmp_path / "taken" / "mine"},
+        {"name": ""},
+        {"name": None},
+        {"authors": ["A"]},
+        {"training": None},
+    )
+    for options in wrong:
         with pytest.raises(ModelError, match=r"cannot be written|Expected"):
             rk.model.save_bundle(**{"training": trained, "folder": tmp_path / "mine", "name": "Mine", **options})
     with monkeypatch.context() as patch:

@@ -279,6 +279,11 @@ def test_a_report_says_that_nothing_was_found_and_in_which_images(small_ct):
         rk.results.write_report([], small_ct.folder, None)
 
 
+def test_images_are_no_segmentation(written, small_ct):
+    with pytest.raises(ResultError, match="1 measurements, 1 sites, 0 segments: these do not pair up"):
+        rk.results.write_report(written[2], small_ct.folder, dcmread(small_ct.files[0]))
+
+
 def test_the_numbers_of_a_report_come_back_to_the_last_digit(written):
     segmentation, report, measured = written
     (finding,) = rk.results.read_report(again(report))

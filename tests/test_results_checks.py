@@ -75,7 +75,8 @@ def test_check_is_content_with_what_radkit_writes(written, small_ct):
     assert rk.results.check(written[1], small_ct.folder) == []
     labelmap = rk.results.write_segmentation(small_ct.mask, small_ct.folder, form="labelmap")
     note = rk.results.write_key_objects(small_ct.files[9:12])
-    assert rk.results.check([again(labelmap), again(note)], small_ct.folder) == []
+    absent = rk.results.write_report([], small_ct.folder, None, kind="nodule")
+    assert rk.results.check([again(labelmap), again(note), again(absent)], small_ct.folder) == []
 
 
 def volume_of(sr):
@@ -127,7 +128,7 @@ DAMAGE = {
     ),
     "without a tracking UID": lambda seg, sr: item(sr, "Measurement Group").ContentSequence.pop(1),
     "neither segment, region nor image": lambda seg, sr: setattr(
-        item(sr, "Measurement Group"), "ContentSequence", [item(sr, "Volume")]
+        item(sr, "Measurement Group"), "ContentSequence", [item(sr, "Finding Site")]
     ),
     "objects it refers to as evidence": lambda seg, sr: sr.CurrentRequestedProcedureEvidenceSequence.clear(),
 }

@@ -71,7 +71,8 @@ def save_bundle(
             f"got a {type(training).__name__} and a {type(folder).__name__}."
         )
     words = {"name": name, "version": version, "license": license, **answers}
-    if wrong := [key for key, said in words.items() if not isinstance(said, str | None) or (key, said) == ("name", "")]:
+    wrong = [key for key, said in words.items() if not isinstance(said, str | None) or (key == "name" and not said)]
+    if wrong:
         raise ModelError(f"Expected text for {', '.join(wrong)}, got {words[wrong[0]]!r}.")
     folder = Path(folder).absolute()  # now: if it is the working folder, it will be another one
     if unknown := set(answers) - {*ANSWERS, *DOCUMENTS}:

@@ -16,7 +16,7 @@ from ..dicom.series import Source
 from ..errors import ResultError
 from ._common import source_slices
 from .geometry import misplaced
-from .terms import KINDS, SITES, TITLES
+from .terms import ABSENT, KINDS, PRESENCE, SITES, TITLES
 
 # The unit (UCUM) of volume, long axis, short axis and diameter, by their codes in SNOMED CT.
 UNITS = {"118565006": "mm3", "103339001": "mm", "103340004": "mm", "81827009": "mm"}
@@ -167,7 +167,9 @@ def _group(group: Dataset, objects: dict[str, Dataset]) -> Iterator[str]:
     if not tracking:
         yield "measures a lesion without a tracking UID: nobody can tell it again in the next study"
     kinds = {child.get("ValueType") for child in children}
-    if "NUM" in kinds and kinds.isdisjoint(("IMAGE", "SCOORD", "SCOORD3D", "COMPOSITE")):
+    present = [child.ConceptCodeSequence[0] for child in children if _concept(child) == PRESENCE.value]
+    absent = [value for value in present if value.CodeValue == ABSENT.value]  # and has no place
+    if not absent and kinds.isdisjoint(("IMAGE", "SCOORD", "SCOORD3D", "COMPOSITE")):
         yield "measures a lesion without saying where it is: it names neither segment, region nor image"
     for child in children:
         if child.get("ValueType") == "NUM":

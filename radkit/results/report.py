@@ -21,13 +21,12 @@ from ..errors import ResultError
 from ._common import derived_uid, finish, identity, making, observer, source_slices
 from .geometry import TOLERANCE_MM
 from .measurement import Measurement
-from .terms import KINDS, SITES, quality, sided
+from .terms import ABSENT, KINDS, PRESENCE, SITES, quality, sided
 
 # What was done, as broad as CID 100 has it: a code outside it is an error to Pixelmed's validator.
 PROCEDURES = {"CT": codes.LN.CTUnspecifiedBodyRegion, "MR": codes.LN.MRIUnspecifiedBodyRegion}
 VOLUME, LONG, SHORT, DIAMETER = codes.SCT.Volume, codes.SCT.LongAxis, codes.SCT.ShortAxis, codes.SCT.Diameter
 MILLIMETRE, CUBIC_MILLIMETRE = codes.UCUM.Millimeter, codes.UCUM.CubicMillimeter
-PRESENCE, ABSENT = codes.DCM.PresenceOfProperty, codes.cid241.Absent
 Quality = Mapping[str | Code, str | Code]
 
 
@@ -138,15 +137,16 @@ def write_report(
     lesions = [measurements] if isinstance(measurements, Measurement) else list(measurements)
     procedure = procedure or PROCEDURES.get(images[0].Modality, codes.SCT.ImagingProcedure)
     made, objects = (algorithm, version), [] if segmentation is None else [segmentation]
-    shown = images if segmentation is None else _shown(images, segmentation)
     about = [one.SOPInstanceUID for one in objects or images]
     with making("report"):
+        groups = list(_lesions(lesions, segmentation, images, kind, site, qualitative, made))
+        shown = images if segmentation is None else _shown(images, segmentation)
         report = sr.Comprehensive3DSR(
             evidence=[*objects, *shown],
             content=sr.MeasurementReport(
                 observation_context=sr.ObservationContext(observer_device_context=observer(*made)),
                 procedure_reported=procedure,
-                imaging_measurements=list(_lesions(lesions, segmentation, images, kind, site, qualitative, made)),
+                imaging_measurements=groups,
                 title=codes.DCM.ImagingMeasurementReport,
                 referenced_images=shown,
             ),

@@ -13,6 +13,7 @@ from ..errors import ResultError
 KINDS = 7151  # CID 7151, Segmentation Property Types: nodule, mass, cyst, liver, white matter, ...
 SITES = (4031, 4, 7151)  # Common Anatomic Regions, Anatomic Regions, and organs that are segmented
 TITLES = 7010  # Key Object Selection Document Title
+PRESENCE, ABSENT = codes.DCM.PresenceOfProperty, codes.cid241.Absent  # what was looked for in vain
 # What makes a kind of segment a lesion, a device or a tissue (else an anatomical structure): CID 7150 by CID.
 _THING = codes.SCT.PhysicalObject
 CATEGORIES = {7159: codes.SCT.MorphologicallyAbnormalStructure, 7157: _THING, 7158: _THING, 7166: codes.SCT.Tissue}
