@@ -63,6 +63,7 @@ STUDIES: dict[str, tuple[Callable[[], dict[str, Any]], str]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", STUDIES)
 def test_studies_that_are_none_are_named_by_number_and_not_by_name(case):
     options, message = STUDIES[case]
@@ -163,6 +164,7 @@ def interrupted(folder: Path) -> None:
     os._exit(0)
 
 
+@pytest.mark.slow
 def test_a_real_interrupt_at_any_moment_leaves_whole_files_and_resumes_to_the_same(tmp_path, trained):
     code = "import pathlib, sys; sys.path.insert(0, sys.argv[1])\n"
     code += "from test_bad_models import interrupted; interrupted(pathlib.Path(sys.argv[2]))"

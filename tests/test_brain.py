@@ -17,6 +17,8 @@ from radkit.data.volumes import read_any
 from radkit_phantoms.brain import LESION, SCANNERS, Atlas, grow_brain
 from radkit_phantoms.brain_lesions import PLACES
 
+pytestmark = pytest.mark.slow  # together too long for `make check`
+
 
 def make_atlas() -> Atlas:
     files = rk.data.fetch("brain-atlas", stand_in=True).files

@@ -283,6 +283,7 @@ def trained() -> dict[str, tuple[Any, dict[str, Volume]]]:
     return done
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_a_saved_bundle_needs_no_trust_and_sees_what_its_training_saw(trained, recipe: str, tmp_path: Path) -> None:
     training, images = trained[recipe]

@@ -15,6 +15,8 @@ from scipy import ndimage
 
 from radkit_phantoms.chest import PLACES, Base, grow_chest
 
+pytestmark = pytest.mark.slow  # together too long for `make check`
+
 
 def chest(*, lesion: bool = False) -> Base:
     """A body with two lungs, vessels in them and noise of its own; with a lesion of 1500 HU in the right one."""

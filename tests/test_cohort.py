@@ -55,6 +55,7 @@ def digest(studies):
     return content.hexdigest()
 
 
+@pytest.mark.slow
 def test_a_patient_is_the_same_in_a_cohort_of_any_size_on_any_processor(brains):
     features = " ".join(np.show_config(mode="dicts")["SIMD Extensions"].get("found", []))
     environment = {**os.environ, "NPY_DISABLE_CPU_FEATURES": features}
@@ -76,6 +77,7 @@ def test_shares_are_as_asked_in_every_twenty(brains):
     assert all(50 <= study.age <= 80 for study in brains) and len({study.age for study in brains}) > 5
 
 
+@pytest.mark.slow
 def test_truth_and_lesions_tell_the_same(brains, chests, over_time):
     for study in (*brains, *chests, *over_time):
         volumes = [*study.images.values(), study.truth, study.mask]
@@ -177,6 +179,7 @@ def test_the_sheet_counts_names_the_sources_and_says_what_it_is_not_for(brains, 
     assert "0 studies" in brains[:0].sheet and "BRAIN-0019" in brains._repr_html_()
 
 
+@pytest.mark.slow
 def test_a_study_on_disk_is_valid_dicom_and_reads_back_as_it_was(over_time, chests, tmp_path, errors_of):
     headers = []
     for number, study in enumerate((*over_time[:2], chests[0])):
@@ -237,6 +240,7 @@ def test_a_knob_out_of_range_is_named_with_what_it_may_be(name, knobs, says):
         rk.data.cohort(name, **{"progress": False, **knobs})
 
 
+@pytest.mark.slow
 def test_the_command_writes_a_cohort(tmp_path):
     asked = ["data", "cohort", "brain-lesions", str(tmp_path / "out"), "-n", "2", "--scanner", "B", "--dose", "0.5"]
     said = CliRunner().invoke(main, asked)

@@ -161,6 +161,7 @@ def test_a_killed_fetch_leaves_only_a_part_and_the_next_one_resumes(index):
     assert index.downloads() == [None, f"bytes={kept}-"]
 
 
+@pytest.mark.slow
 def test_two_processes_that_fetch_the_same_thing_download_it_once(index):
     index.gate.clear()
     both = [in_another_process("fetch('chest-radiograph', stand_in=False)") for _ in range(2)]

@@ -211,6 +211,7 @@ def test_an_application_that_the_system_kills_is_told_to_lack_memory(bundle, che
         rk.deploy.run_map(killed, chest, tmp_path / "out")
 
 
+@pytest.mark.slow
 def test_an_application_that_does_not_end_is_killed_with_its_children(bundle, chest, tmp_path):
     code = """
 import shutil

@@ -71,6 +71,7 @@ def pydicoms(name: str, dataset: Dataset) -> np.ndarray:
     return apply_modality_lut(stored, dataset)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", READ)
 def test_values_equal_pydicoms_and_geometry_simpleitks(name):
     image, dataset = read_image(FILES[name]), dcmread(FILES[name])

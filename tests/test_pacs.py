@@ -181,6 +181,7 @@ def test_a_segmentation_joins_its_study(archive, small_ct):
     assert np.array_equal(hd.seg.Segmentation.from_dataset(back).pixel_array, seg.pixel_array)
 
 
+@pytest.mark.slow
 def test_a_study_becomes_stable_when_nothing_more_arrives(archive, copies):
     uid, files = copies(2)
     archive.send(files[0])
@@ -198,6 +199,7 @@ def test_a_study_is_forwarded_whole(archive, copies):
         assert other.fetch(study=uid) == archive.fetch(study=uid)
 
 
+@pytest.mark.slow
 def test_forwarding_to_one_who_is_not_there_fails_with_all_missing(archive, copies):
     uid, files = copies(2)
     archive.send(files)

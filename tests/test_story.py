@@ -37,6 +37,7 @@ def test_highdicom_reads_the_same_voxels_in_the_same_place(patient):
     assert np.array_equal(theirs.array, source.array) and np.allclose(theirs.affine, source.affine, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_dciodvfy_finds_no_error_in_any_slice_and_dcentvfy_none_between_them(patient, errors_of):
     assert len(patient.files) == 133
     assert not [error for path in patient.files for error in errors_of(path)]

@@ -130,6 +130,7 @@ def test_a_volume_network_learns_from_patches_larger_than_the_volume():
 # Interruptions
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", range(1, 7))
 @pytest.mark.parametrize("where", ["batch", "learn", "anneal"])
 def test_interrupted_at_any_step_and_resumed_it_ends_in_the_same_weights(whole, tmp_path, monkeypatch, step, where):
