@@ -109,6 +109,19 @@ def test_tls_is_spoken_when_asked_and_only_with_the_certificate(kind, place):  #
         context(place / "nothing.pem")
 
 
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "TLS"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_strangers_that_say_nothing_keep_nobody_out(kind, tls, place):  # noqa: F811
+    uid, made = small_study(3)
+    with opened(kind, tls=tls, folder=place) as archive, contextlib.ExitStack() as strangers:
+        ports = [archive.dicom_port, *([int(archive.url.rpartition(":")[2])] if archive.url else ())]
+        for port in 3 * ports:
+            strangers.enter_context(socket.create_connection((archive.host, port)))
+        assert archive.echo()  # Orthanc's DICOM port waits for each in turn; what it stores comes by HTTP
+        archive.send(made)
+        assert archive.fetch(study=uid) == made
+
+
 class Mad(http.server.BaseHTTPRequestHandler):
     """Answers as ``answer`` says: bytes, or a function that writes what it likes."""
 

@@ -144,6 +144,16 @@ def on_get(event: Any, store: Store) -> Iterator[Any]:
         yield 0xFF00, dcmread(store.path(uid))
 
 
+class _Patient(ssl.SSLContext):
+    """Shake hands when a caller is first listened to, in a thread of its own: pynetdicom would where it takes calls.
+
+    There one caller that says nothing would keep all others out.
+    """
+
+    def wrap_socket(self, sock: Any, *_: Any, **options: Any) -> ssl.SSLSocket:
+        return super().wrap_socket(sock, **{**options, "do_handshake_on_connect": False})
+
+
 def serve(
     *, folder: str, account: list[int], port: int, ae_title: str, callers: list[str], quota: int, tls: list[str]
 ) -> None:
@@ -156,7 +166,7 @@ def serve(
         os.setuid(account[0])
     store, secure = Store(Path(folder), quota), None
     if tls:
-        secure = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        secure = _Patient(ssl.PROTOCOL_TLS_SERVER)
         secure.load_cert_chain(*tls)
     ae = pynetdicom.AE(ae_title)
     ae.require_calling_aet = callers
