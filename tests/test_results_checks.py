@@ -118,6 +118,9 @@ DAMAGE = {
     ),
     "report has another StudyInstanceUID": lambda seg, sr: setattr(sr, "StudyInstanceUID", "1.2.3"),
     "a volume in cm3": lambda seg, sr: setattr(volume_of(sr).MeasurementUnitsCodeSequence[0], "CodeValue", "cm3"),
+    "gives a volume of 30,000 mm³ to segment 1, which holds": (
+        lambda seg, sr: setattr(volume_of(sr), "NumericValue", "30000")
+    ),
     "a volume without a unit": lambda seg, sr: volume_of(sr).pop("MeasurementUnitsCodeSequence"),
     "has a title, 'Imaging Measurement Report' (1, 99RADKIT)": lambda seg, sr: local(sr.ConceptNameCodeSequence),
     "has a measurement, 'Long axis' (1, 99RADKIT)": lambda seg, sr: local(

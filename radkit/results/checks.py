@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from functools import cache
 from itertools import chain
 from typing import Any
 
+import numpy as np
 from pydicom import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
@@ -16,11 +18,14 @@ from ..dicom.series import Source
 from ..errors import ResultError
 from ._common import source_slices
 from .geometry import misplaced
+from .segmentation import read_segmentation
 from .terms import ABSENT, KINDS, PRESENCE, SITES, TITLES
 
 # The unit (UCUM) of volume, long axis, short axis and diameter, by their codes in SNOMED CT.
-UNITS = {"118565006": "mm3", "103339001": "mm", "103340004": "mm", "81827009": "mm"}
+VOLUME = "118565006"
+UNITS = {VOLUME: "mm3", "103339001": "mm", "103340004": "mm", "81827009": "mm"}
 SAME = ("StudyInstanceUID", "PatientID", "PatientName", "PatientBirthDate", "PatientSex")
+FACTOR = 1.5  # between two volumes of one lesion: a surface holds less than its voxels, but not by half
 NOUNS = {"SEG": "segmentation", "SR": "report", "KO": "key object note"}
 GROUP, TRACKING = "125007", "112040"  # DCM: Measurement Group, Tracking Unique Identifier
 EVIDENCE = ("CurrentRequestedProcedureEvidenceSequence", "PertinentOtherEvidenceSequence")
@@ -49,9 +54,10 @@ def check(result: Dataset | Sequence[Dataset], source: Source) -> list[str]:
     list of str
         One sentence for each defect; empty when the results share patient, study, frame of reference and geometry (to
         0.001 mm) with the images, each frame names the image it lies on (PS3.3 C.8.20.3), all that is referred to is
-        there and listed as evidence, every number has its unit, every lesion a tracking UID, and every code is one of
-        its context group in PS3.16 (segments CID 7150, 7151; sites CID 4031, 4; measurements CID 218; titles CID 7021,
-        7010). DICOM lets a maker extend most of these groups; a reader that does not know the code shows nothing.
+        there and listed as evidence, every number has its unit, every volume is that of its segment (within a factor of
+        1.5), every lesion has a tracking UID, and every code is one of its context group in PS3.16 (segments CID 7150,
+        7151; sites CID 4031, 4; measurements CID 218; titles CID 7021, 7010). DICOM lets a maker extend most of these
+        groups; a reader that does not know the code shows nothing.
 
     Raises
     ------
@@ -137,6 +143,7 @@ def _frames(segmentation: Dataset, images: list[Dataset]) -> Iterator[str]:
 def _document(document: Dataset, there: Sequence[Dataset]) -> Iterator[str]:
     """Every object referred to is there and listed, every number has its unit, every code is of its group."""
     objects = {item.SOPInstanceUID: item for item in there}
+    volumes = {item.SOPInstanceUID: _volumes(item) for item in there if "SegmentSequence" in item}
     followed = any("SegmentSequence" in item for item in there)  # without a SEG at hand its references are let be
     yield from _outside("title", document.get("ConceptNameCodeSequence"), *TITLED[document.Modality])
     referred = {}
@@ -146,7 +153,7 @@ def _document(document: Dataset, there: Sequence[Dataset]) -> Iterator[str]:
         if item.get("ValueType") == "NUM":
             yield from _number(item)
         if _concept(item) == GROUP:
-            yield from _group(item, objects)
+            yield from _group(item, objects, volumes)
         if _concept(item) in CODED and item.get("ValueType") == "CODE":
             what, groups = CODED[_concept(item)]
             yield from _outside(what, item.get("ConceptCodeSequence"), *groups)
@@ -160,7 +167,15 @@ def _document(document: Dataset, there: Sequence[Dataset]) -> Iterator[str]:
         yield f"does not list {unlisted} of the objects it refers to as evidence: a PACS cannot tell where they are"
 
 
-def _group(group: Dataset, objects: dict[str, Dataset]) -> Iterator[str]:
+def _volumes(segmentation: Dataset) -> dict[int, float]:
+    """What each segment holds, in mm³; nothing where they overlap or are no masks."""
+    with suppress(Exception):  # of a damaged one its own check tells
+        mask = read_segmentation(segmentation)
+        return dict(enumerate(np.bincount(mask.array.ravel()) * mask.voxel_volume))
+    return {}
+
+
+def _group(group: Dataset, objects: dict[str, Dataset], volumes: dict[str, dict[int, float]]) -> Iterator[str]:
     """A lesion has a name that lasts, a place, and the segment that it says it has (TID 1411)."""
     children = group.get("ContentSequence", [])
     tracking = next((child.get("UID") for child in children if _concept(child) == TRACKING), None)
@@ -182,6 +197,18 @@ def _group(group: Dataset, objects: dict[str, Dataset]) -> Iterator[str]:
             yield f"measures segment {number}, which the segmentation does not have"
         elif found and tracking and found[0].get("TrackingUID", tracking) != tracking:
             yield f"follows segment {number} by another tracking UID than the segmentation"
+        if held := volumes.get(reference.ReferencedSOPInstanceUID, {}).get(number):
+            for said in _said(children):
+                if not held / FACTOR < said < held * FACTOR:
+                    yield f"gives a volume of {said:,.0f} mm³ to segment {number}, which holds {held:,.0f} mm³"
+
+
+def _said(children: Sequence[Dataset]) -> Iterator[float]:
+    """The volumes that a group gives, in mm³; those in another unit are told of elsewhere."""
+    for child in children:
+        for value in child.get("MeasuredValueSequence", []) if _concept(child) == VOLUME else ():
+            if [unit.CodeValue for unit in value.get("MeasurementUnitsCodeSequence", [])] == [UNITS[VOLUME]]:
+                yield float(value.NumericValue)
 
 
 def _number(item: Dataset) -> Iterator[str]:
