@@ -143,7 +143,8 @@ def _frames(segmentation: Dataset, images: list[Dataset]) -> Iterator[str]:
 def _document(document: Dataset, there: Sequence[Dataset]) -> Iterator[str]:
     """Every object referred to is there and listed, every number has its unit, every code is of its group."""
     objects = {item.SOPInstanceUID: item for item in there}
-    volumes = {item.SOPInstanceUID: _volumes(item) for item in there if "SegmentSequence" in item}
+    measured = there if document.Modality == "SR" else ()  # a key object note measures nothing
+    volumes = {item.SOPInstanceUID: _volumes(item) for item in measured if "SegmentSequence" in item}
     followed = any("SegmentSequence" in item for item in there)  # without a SEG at hand its references are let be
     yield from _outside("title", document.get("ConceptNameCodeSequence"), *TITLED[document.Modality])
     referred = {}
