@@ -3,6 +3,8 @@
 import os
 import shutil
 import subprocess
+import threading
+import time
 import warnings
 from pathlib import Path
 
@@ -17,7 +19,7 @@ from pydicom.uid import generate_uid
 import radkit as rk
 from radkit.errors import ArchiveError, ArchiveUnavailable, DicomError, MissingDependency, TransferError
 from radkit.pacs import orthanc
-from radkit.pacs.dimse import Peer, echo
+from radkit.pacs.dimse import ECHO, Peer, associate, echo
 from radkit.pacs.instances import is_uid
 
 KINDS = ("orthanc", "embedded")
@@ -248,6 +250,37 @@ def test_an_unknown_caller_is_refused_by_our_own_client_too(archive):
     known = Peer(archive.ae_title, archive.host, archive.dicom_port, "RADKIT", 5)
     assert echo(known)
     assert not echo(Peer(known.ae_title, known.host, known.port, "STRANGER", 5))
+
+
+def test_no_answer_is_lost_to_pynetdicoms_own_thread_that_passes_its_checkpoint_late(archive, monkeypatch):
+    from pynetdicom.association import Association
+    from pynetdicom.dimse import DIMSEServiceProvider
+
+    take, wait, passing = DIMSEServiceProvider.get_msg, threading.Event.wait, []
+
+    def poll(condition):
+        end = time.monotonic() + 5
+        while not condition() and time.monotonic() < end:
+            time.sleep(0.001)
+
+    def late(self, timeout=None):  # it has seen that it may go on, and goes on when we are about to ask
+        passed, thread = wait(self, timeout), threading.current_thread()
+        if isinstance(thread, Association) and self is thread._reactor_checkpoint:
+            passing.append(thread)
+            poll(lambda: not self.is_set())
+        return passed
+
+    def get_msg(self, block=False):  # and looks for messages when our answer is there, before we do
+        if block or not self.assoc._reactor_checkpoint.is_set():
+            poll(lambda: not self.msg_queue.empty())
+        time.sleep(0.2 * block)
+        return take(self, block)
+
+    monkeypatch.setattr(threading.Event, "wait", late)
+    monkeypatch.setattr(DIMSEServiceProvider, "get_msg", get_msg)
+    with associate(Peer(archive.ae_title, archive.host, archive.dicom_port, "RADKIT", 5), [(ECHO, None)]) as assoc:
+        poll(lambda: assoc in passing)
+        assert assoc.send_c_echo().get("Status") == 0
 
 
 def test_an_archive_says_what_it_speaks_and_never_its_password(archive):
