@@ -44,7 +44,7 @@ def place():
         yield Path(folder)
 
 
-def until(condition, seconds=15):
+def until(condition, seconds=120):
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it did not come about"
@@ -113,7 +113,7 @@ def test_an_archive_killed_while_it_gives_back_says_what_is_missing(kind, copies
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_archive_that_hangs_is_given_up_after_its_timeout(kind, copies):  # noqa: F811
     _, files = copies(3)
-    with opened(kind, timeout=4) as archive:
+    with opened(kind) as archive:
         archive.timeout = 0.5
         archive._peer = dimse.Peer(archive.ae_title, archive.host, archive.dicom_port, "RADKIT", 0.5)
         os.kill(archive.server.pid, signal.SIGSTOP)
@@ -131,8 +131,8 @@ ENDS = [("orthanc", end) for end in ("kill", "exit", "kill with a worker left", 
 @pytest.mark.parametrize("kind, end", [*ENDS, ("embedded", "kill"), ("embedded", "supervisor")])
 def test_no_process_and_no_file_outlives_its_notebook(kind, end, tmp_path):
     need(kind)
-    worker = "os.fork() or (time.sleep(30), os._exit(0))\n" if "worker" in end else ""
-    code = OPEN + worker + ("" if end == "exit" else "time.sleep(60)")
+    worker = "os.fork() or (time.sleep(150), os._exit(0))\n" if "worker" in end else ""
+    code = OPEN + worker + ("" if end == "exit" else "time.sleep(300)")
     notebook = subprocess.Popen([sys.executable, "-c", code, kind], stdout=subprocess.PIPE, text=True, cwd=tmp_path)
     try:
         pid, supervisor, folder = notebook.stdout.readline().split()
@@ -152,7 +152,7 @@ def test_no_process_and_no_file_outlives_its_notebook(kind, end, tmp_path):
 
 
 def test_interrupting_a_cell_does_not_stop_the_archive(tmp_path):
-    wait = "try:\n    print(flush=True)\n    time.sleep(60)\n"
+    wait = "try:\n    print(flush=True)\n    time.sleep(600)\n"
     code = OPEN + wait + "except KeyboardInterrupt:\n    print(len(archive.find()), flush=True)"
     notebook = subprocess.Popen(
         [sys.executable, "-c", code, "embedded"],
@@ -166,7 +166,7 @@ def test_interrupting_a_cell_does_not_stop_the_archive(tmp_path):
     for _ in range(4):
         os.killpg(notebook.pid, signal.SIGINT)  # what Jupyter does: the whole process group
         with suppress(subprocess.TimeoutExpired):  # swallowed all the same, on a busy machine: pressed again
-            assert notebook.communicate(timeout=15)[0].strip() == "0"
+            assert notebook.communicate(timeout=60)[0].strip() == "0"
             return
     raise AssertionError("The interrupted cell did not end.")
 

@@ -1,5 +1,6 @@
 """Twenty kills in a row of each kind, at random moments of a transfer: no instance is lost, none is there twice."""
 
+import itertools
 import multiprocessing
 import os
 import random
@@ -15,9 +16,10 @@ from test_pacs import KINDS, opened
 from test_pacs_faults import place  # noqa: F401
 
 from radkit.pacs import orthanc, scp
+from radkit.pacs.instances import Instance
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="the faults are made with POSIX signals")
-KILLS = 20
+KILLS, ENCODED = 20, Instance.encoded
 FORK = multiprocessing.get_context("forkserver")  # a real process, without half a minute of imports
 FORK.set_forkserver_preload(["radkit.pacs.scp", "radkit.pacs.orthanc", "pynetdicom", "dicomweb_client"])
 
@@ -78,6 +80,18 @@ def check(archive, studies, killed):
     assert lost == doubled == 0
 
 
+def telling(encoded, number, tell):
+    """Return ``encoded``, which also tells when it is at the ``number``-th instance to be sent."""
+    numbers = itertools.count(1)
+
+    def told(self):
+        if next(numbers) == number:
+            tell()
+        return encoded(self)
+
+    return told
+
+
 def impatient(retries):
     """Try again every 0.05 s, as long as the pauses that a learner gets would last."""
     for _ in range(60 * retries):
@@ -95,11 +109,14 @@ def test_twenty_kills_of_the_archive_lose_and_double_nothing(kind, place, monkey
             quick_restart(archive)
         for _ in range(KILLS):
             studies.append(small_study())
+            begun = threading.Event()
+            monkeypatch.setattr(Instance, "encoded", telling(ENCODED, random.randint(1, 6), begun.set))
             sender = threading.Thread(
                 target=archive.send, args=(studies[-1][1],), kwargs={"retries": 8, "progress": False}
             )
             sender.start()
-            time.sleep(random.uniform(0, 0.03))  # a quick machine is through in 0.1 s
+            begun.wait()
+            time.sleep(random.uniform(0, 0.003))
             struck += sender.is_alive()
             os.kill(archive.server.pid, signal.SIGKILL)
             archive.restart()
@@ -108,8 +125,13 @@ def test_twenty_kills_of_the_archive_lose_and_double_nothing(kind, place, monkey
         check(archive, studies, f"{KILLS} kills of the archive, {struck} in mid-transfer")
 
 
-def _send(url, studies_file):
-    orthanc.connect(url, timeout=10).send(Path(studies_file), progress=False)
+def _send(url, folder, number, seconds):
+    """Send a study, and be killed so many seconds after its ``number``-th instance was begun."""
+    end = threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGKILL))
+    end.daemon = True
+    Instance.encoded = telling(ENCODED, number, end.start)
+    orthanc.connect(url, timeout=60).send(Path(folder), progress=False)
+    os._exit(0)
 
 
 @pytest.mark.slow
@@ -124,14 +146,11 @@ def test_twenty_kills_of_the_sender_lose_and_double_nothing(place):  # noqa: F81
             folder.mkdir()
             for one in made:
                 one.save_as(folder / f"{one.InstanceNumber:02}.dcm", enforce_file_format=True)
-            sender = FORK.Process(target=_send, args=(url, str(folder)))
+            moment = random.randint(1, 6), random.uniform(0, 0.003)
+            sender = FORK.Process(target=_send, args=(url, str(folder), *moment))
             sender.start()
-            while not archive.find("study", StudyInstanceUID=study) and sender.is_alive():
-                pass
-            time.sleep(random.uniform(0, 0.03))
-            struck += sender.is_alive()
-            sender.kill()
             sender.join()
+            struck += sender.exitcode == -signal.SIGKILL
             archive.send(folder, progress=False)
         assert struck > KILLS / 2
         check(archive, studies, f"{KILLS} kills of the sender, {struck} in mid-transfer")

@@ -29,21 +29,33 @@ def free_port():
 
 
 @contextlib.contextmanager
-def running(program, *arguments, port):
+def running(program, arguments):
+    """Start a program that listens; ``arguments`` gives its arguments for a port, and the port is yielded."""
     if not shutil.which(program):
         pytest.skip(f"{program} is not installed: apt-get install dcmtk")
-    command = [program, *map(str, arguments)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    for _ in range(5):  # somebody else may take the port before the program does: it ends then, and gets another one
+        port = free_port()
+        process = subprocess.Popen([program, *map(str, arguments(port))], stdout=subprocess.DEVNULL)
+        if listens(process, port):
+            break
     try:
-        deadline = time.monotonic() + 15
-        while socket.socket().connect_ex(("127.0.0.1", port)):
-            assert process.poll() is None and time.monotonic() < deadline, f"{program} does not listen"
-            time.sleep(0.05)
-        yield process
+        assert process.poll() is None, f"{program} does not listen"
+        yield port
     finally:
         process.kill()
         process.wait()
-        process.stdout.close()
+
+
+def listens(process, port):
+    """Wait until a process that was just started listens; False if it ends before."""
+    deadline = time.monotonic() + 60
+    while process.poll() is None and time.monotonic() < deadline:
+        with socket.socket() as probe:
+            if not probe.connect_ex(("127.0.0.1", port)):
+                time.sleep(0.05)  # until it would have ended, if it is another that listens there
+                return process.poll() is None
+        time.sleep(0.05)
+    return False
 
 
 @pytest.fixture
@@ -51,10 +63,10 @@ def storescp(tmp_path):
     """Return a function that starts storescp and opens it; what it got lies in ``tmp_path / "got"``."""
     with contextlib.ExitStack() as stack:
 
-        def start(*options, timeout=5):
-            port = free_port()
+        def start(*options, timeout=30):
             (tmp_path / "got").mkdir()
-            stack.enter_context(running("storescp", "-od", tmp_path / "got", *options, port, port=port))
+            words = ["-od", tmp_path / "got", *options]
+            port = stack.enter_context(running("storescp", lambda port: [*words, port]))
             return stack.enter_context(rk.pacs.open_archive(f"dicom://STORESCP@127.0.0.1:{port}", timeout=timeout))
 
         yield start
@@ -66,17 +78,18 @@ def dcmqrscp(tmp_path):
     with contextlib.ExitStack() as stack:
 
         def start(*options, caller="RADKIT", other=("OTHER", 1)):
-            port, ours, store = free_port(), free_port(), tmp_path / "qr"
+            ours, store = free_port(), tmp_path / "qr"
             store.mkdir()
             (tmp_path / "qr.cfg").write_text(
-                f"NetworkTCPPort = {port}\nMaxPDUSize = 131072\nMaxAssociations = 16\n"
+                "MaxPDUSize = 131072\nMaxAssociations = 16\n"
                 f"HostTable BEGIN\nus = (RADKIT, 127.0.0.1, {ours})\nother = ({other[0]}, 127.0.0.1, {other[1]})\n"
                 f"HostTable END\nAETable BEGIN\nQR {store} RW (200, 1024mb) ANY\nAETable END\n"
             )
-            stack.enter_context(running("dcmqrscp", "-c", tmp_path / "qr.cfg", *options, port, port=port))
+            words = ["-c", tmp_path / "qr.cfg", *options]
+            port = stack.enter_context(running("dcmqrscp", lambda port: [*words, port]))
             address = f"dicom://QR@127.0.0.1:{port}"
             return stack.enter_context(
-                rk.pacs.open_archive(address, caller=caller, dicom_port=ours, stable_age=1, timeout=10)
+                rk.pacs.open_archive(address, caller=caller, dicom_port=ours, stable_age=1, timeout=60)
             )
 
         yield start
@@ -94,7 +107,7 @@ def test_dcmqrscp_takes_finds_and_gives_back(dcmqrscp, copies, options):  # noqa
     assert set(archive.send(files)) == {file.stem for file in files}
     assert len(archive.find("study", StudyInstanceUID=uid)) == len(archive.find("series", StudyInstanceUID=uid)) == 1
     assert len(archive.find("instance", StudyInstanceUID=uid)) == 3
-    assert archive.wait_stable(uid, instances=3, timeout=20) == 3
+    assert archive.wait_stable(uid, instances=3) == 3
     assert same(archive.fetch(study=uid), files)
     with opened("embedded") as other:
         assert archive.forward(uid, other) == 3 and len(other.fetch(study=uid)) == 3
@@ -167,7 +180,7 @@ def test_rejected_aborted_and_silent_peers_are_told_apart(storescp, dcmqrscp, co
     with pytest.raises(ArchiveUnavailable, match="does not go by the AE title WRONG"):
         rk.pacs.open_archive(f"dicom://WRONG@{where}")
     late = {evt.EVT_REQUESTED: lambda _: time.sleep(0.5)}  # until the peer has rejected us and is gone
-    unknown = dimse.Peer("WRONG", archive.host, archive.dicom_port, "RADKIT", 5)
+    unknown = dimse.Peer("WRONG", archive.host, archive.dicom_port, "RADKIT", 30)
     with (
         pytest.raises(ArchiveUnavailable, match="does not go by the AE title WRONG"),
         dimse.associate(unknown, [(dimse.ECHO, None)], handlers=late),
@@ -181,7 +194,7 @@ def test_rejected_aborted_and_silent_peers_are_told_apart(storescp, dcmqrscp, co
     with pytest.raises(TransferError, match="association was lost") as caught:
         aborting.send(files, retries=0)
     assert len(caught.value.missing) == 2
-    silent = dimse.Peer("STORESCP", aborting.host, aborting.dicom_port, "RADKIT", 1)
+    silent = dimse.Peer("STORESCP", aborting.host, aborting.dicom_port, "RADKIT", 30)
     with dimse.associate(silent, [(dimse.ECHO, None)]):
         pass
 
@@ -195,7 +208,7 @@ def test_a_caller_that_an_archive_does_not_know_is_told_so():
 def test_a_peer_that_stops_answering_is_given_up(storescp, copies):  # noqa: F811
     _, files = copies(2)
     with pytest.raises(TransferError, match=r"did not answer|was lost") as caught:
-        storescp("--sleep-during", 3, timeout=1).send(files, retries=0)
+        storescp("--sleep-during", 60, timeout=5).send(files, retries=0)
     assert len(caught.value.missing) == 2
 
 
@@ -203,7 +216,7 @@ def test_orthanc_by_dimse_alone_takes_gives_back_and_commits(copies):  # noqa: F
     ours, (uid, files) = free_port(), copies(3)
     with opened("orthanc", peers={"US": ("127.0.0.1", ours)}) as orthanc:
         address = f"dicom://{orthanc.ae_title}@127.0.0.1:{orthanc.dicom_port}"
-        with rk.pacs.open_archive(address, caller="US", dicom_port=ours, timeout=10) as archive:
+        with rk.pacs.open_archive(address, caller="US", dicom_port=ours, timeout=60) as archive:
             uids = archive.send(files)
             assert same(archive.fetch(study=uid), files)
             assert same(archive.fetch(series=dcmread(files[0]).SeriesInstanceUID), files)
@@ -226,7 +239,7 @@ def test_any_dicomweb_service_is_an_archive(copies, small_ct):  # noqa: F811
             assert archive.kind == "dicomweb" and password not in repr(archive) and archive.echo()
             archive.send(files)
             assert len(archive.find("instance", StudyInstanceUID=uid)) == 3
-            assert archive.wait_stable(uid, instances=3, timeout=20) == 3
+            assert archive.wait_stable(uid, instances=3) == 3
             assert same(archive.fetch(study=uid), files)
             with opened("embedded") as other:
                 assert archive.forward(uid, other) == 3
