@@ -160,7 +160,8 @@ class DicomwebArchive(Archive):
             raise ArchiveError(f"{self.name} refused the query: {reason(error.response)}.") from error
         except (ValueError, TypeError, AttributeError) as error:
             raise ArchiveUnavailable(f"{self.url} answers a query with what is no DICOMweb.") from error
-        return [one for one in found if all(matches(key, one) for key in dimse.identifier(rest))]
+        found = [one for one in found if all(matches(key, one) for key in dimse.identifier(rest))]
+        return dimse.named(level, found)
 
     def _locate(self, query: Mapping[str, str]) -> dict[str, Any]:
         levels = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")

@@ -121,23 +121,36 @@ def associate(
         for sop_class, syntaxes in contexts
     ]
     ours = dict.fromkeys(context.abstract_syntax for context in asked[1:]) if taking else ()
-    assoc = ae.associate(
-        peer.host,
-        peer.port,
-        asked,
-        ae_title=peer.ae_title,
-        ext_neg=[pynetdicom.build_role(sop_class, scp_role=True) for sop_class in ours],
-        evt_handlers=[*guards(), (pynetdicom.evt.EVT_CONN_OPEN, _leave_answers), *(handlers or {}).items()],
-        max_pdu=PDU,
-        tls_args=(peer.tls, peer.host) if peer.tls else None,
-    )
+    begun, evt = list[Any](), pynetdicom.evt
+    own = [(evt.EVT_REQUESTED, lambda event: begun.append(event.assoc)), (evt.EVT_CONN_OPEN, _leave_answers)]
+    try:
+        assoc = ae.associate(
+            peer.host,
+            peer.port,
+            asked,
+            ae_title=peer.ae_title,
+            ext_neg=[pynetdicom.build_role(sop_class, scp_role=True) for sop_class in ours],
+            evt_handlers=[*guards(), *own, *(handlers or {}).items()],
+            max_pdu=PDU,
+            tls_args=(peer.tls, peer.host) if peer.tls else None,
+        )
+    except OSError as error:
+        raise ArchiveUnavailable(f"{peer.host} cannot be called ({error.strerror}): is that its name?") from error
+    except BaseException:  # interrupted while the peer is silent: a thread would wait for ever, and Python's end for it
+        for one in begun:
+            one.abort(block=False)
+        raise
     if not assoc.is_established or (taking and asked[0].abstract_syntax not in _accepted(assoc)):
         raise _why_not(assoc, peer)
-    assoc.dul.socket.socket.settimeout(peer.timeout)  # a peer may also stop reading
     try:
+        assoc.dul.socket.socket.settimeout(peer.timeout)  # a peer may also stop reading
         yield assoc
         if assoc.is_established:
             assoc.release()
+    except (AttributeError, RuntimeError) as error:  # pynetdicom's words for a peer that accepted and is gone
+        if assoc.dul.socket.socket:
+            raise
+        raise ArchiveUnavailable(f"{peer.ae_title} at {peer.host}:{peer.port} broke the association off") from error
     finally:
         if assoc.is_established:
             assoc.abort()
@@ -233,12 +246,11 @@ def _store_one(assoc: Any, item: Instance) -> str:
         _, answer = assoc.dimse.get_msg(block=True)
     except (OSError, AttributeError):  # pynetdicom puts None for a socket that is gone
         answer = None
-    if answer is None:
+    if (status := getattr(answer, "Status", None)) is None:  # also where the peer asks us something instead
         silent = assoc.is_established and not assoc.acse.is_aborted()
         if silent:
             assoc.abort()
         return "the peer did not answer" if silent else "the association was lost"
-    status = answer.Status
     words = {0xA7: "it is out of resources, such as space on its disk", 0x01: "it refused"}
     if not status or status >> 12 == 0xB:  # 0xB000 and on are warnings: stored (PS3.4, B.2.3)
         return ""
@@ -313,4 +325,12 @@ def find(peer: Peer, level: str, *queries: Mapping[str, str]) -> list[Dataset]:
                     raise ArchiveError(f"{peer.ae_title} did not finish the query (status 0x{status.Status:04X}).")
                 if len(found) > MOST_ANSWERS:
                     raise ArchiveError(f"The archive gives more than {MOST_ANSWERS} answers: ask for less at once.")
+    return named(level, found)
+
+
+def named(level: str, found: list[Dataset]) -> list[Dataset]:
+    """Return the answers to a query, each of which has to name what it stands for (PS3.4, C.4.1.1.3)."""
+    uids = [key for key in ANSWER[level].split() if key.endswith("InstanceUID")]
+    if any(not one or not all(one.get(key) for key in uids) for one in found):
+        raise ArchiveError(f"Expected {' and '.join(uids)} in each answer to a query, got one without.")
     return found

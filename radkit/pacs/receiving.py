@@ -146,7 +146,7 @@ def commit(
 
     def on_report(event: Any) -> tuple[int, None]:
         if event.event_information.get("TransactionUID") == request.TransactionUID:
-            reports.put(event.event_information)
+            reports.put((event.event_information, threading.current_thread()))
         return 0x0000, None
 
     handlers = {pynetdicom.evt.EVT_N_EVENT_REPORT: on_report}
@@ -157,10 +157,12 @@ def commit(
                 announce(address)
         assoc = stack.enter_context(associate(peer, [(COMMIT, None)], handlers=handlers))
         status, _ = assoc.send_n_action(request, 1, COMMIT, COMMIT_INSTANCE)
-        if status.get("Status") != 0:
-            raise ArchiveError(f"{peer.ae_title} refused the request for storage commitment: {status.get('Status')}.")
+        if (code := status.get("Status")) != 0:
+            how = "did not answer" if code is None else f"refused (0x{code:04X})"
+            raise ArchiveError(f"{peer.ae_title} {how} the request for storage commitment.")
         try:
-            report = reports.get(timeout=peer.timeout)
+            report, thread = reports.get(timeout=peer.timeout)
+            thread.join(peer.timeout)  # what it answers has to leave before our wish to end the association
         except Empty:
             where = f"Does it know where {peer.caller} listens (dicom_port)?"
             raise ArchiveError(f"No report of storage commitment within {peer.timeout:g} s. {where}") from None
