@@ -4,20 +4,27 @@ import contextlib
 import os
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
+from pathlib import Path
 from queue import Queue
 
 import pytest
 from pydicom import Dataset
 from pynetdicom import AE, AllStoragePresentationContexts, evt
 from pynetdicom.dimse_primitives import C_ECHO
+from test_pacs import opened
+from test_pacs_faults import place  # noqa: F401
 from test_pacs_kills import small_study
 
 import radkit as rk
 from radkit.errors import ArchiveError, ArchiveUnavailable
-from radkit.pacs import dimse, receiving
+from radkit.pacs import dimse, receiving, server
 from radkit.pacs.instances import instances
+from radkit.pacs.scp import Store
+from radkit.pacs.transfer import Incoming
 
 
 @contextlib.contextmanager
@@ -28,9 +35,9 @@ def peer(timeout=5.0, **handlers):
     for sop_class in (dimse.ECHO, dimse.FIND, receiving.COMMIT):
         ae.add_supported_context(sop_class, scu_role=True, scp_role=True)
     events = [(getattr(evt, f"EVT_{name}"), handler) for name, handler in handlers.items()]
-    server = ae.start_server(("127.0.0.1", 0), block=False, evt_handlers=events)
+    listener = ae.start_server(("127.0.0.1", 0), block=False, evt_handlers=events)
     try:
-        yield dimse.Peer("PEER", "127.0.0.1", server.server_address[1], "RADKIT", timeout)
+        yield dimse.Peer("PEER", "127.0.0.1", listener.server_address[1], "RADKIT", timeout)
     finally:
         ae.shutdown()
 
@@ -111,3 +118,86 @@ def test_the_answer_to_a_report_leaves_before_the_association_is_released(monkey
         while not answers and time.monotonic() < deadline:
             time.sleep(0.05)
     assert [answer.get("Status") for answer in answers] == [0]
+
+
+def test_of_two_senders_of_one_instance_one_wins(tmp_path, monkeypatch):
+    _, (first, second) = small_study(2)
+    second.SOPInstanceUID, second.StudyInstanceUID = first.SOPInstanceUID, "1.2.3"
+    data, answers, fsync = [one.encoded() for one in instances([first]) + instances([second])], [], os.fsync
+    monkeypatch.setattr(os, "fsync", lambda file: time.sleep(0.2) or fsync(file))  # while the other one comes
+    store = Store(tmp_path, 10**6)
+    add = lambda one: answers.append(store.add(str(first.SOPInstanceUID), one))  # noqa: E731
+    threads = [threading.Thread(target=add, args=(one,)) for one in data]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    (kept,) = tmp_path.iterdir()
+    assert sorted(answers) == [0, 0xA900] and store.room == 10**6 - len(kept.read_bytes())
+
+
+@pytest.mark.slow
+def test_two_archives_told_the_same_port_at_once_do_not_become_one(monkeypatch):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    monkeypatch.setattr(server, "_taken", lambda port: False)  # as both find before either listens
+    with rk.pacs.open_archive("embedded", dicom_port=port), pytest.raises(ArchiveUnavailable, match="ended at its"):
+        rk.pacs.open_archive("embedded", dicom_port=port)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_fork_that_ends_leaves_the_archive_alone():
+    code = """
+import os, radkit as rk
+archive = rk.pacs.open_archive("embedded")
+if not os.fork():
+    raise SystemExit  # at which Python ends what the parent has begun
+os.wait()
+assert archive.echo() and archive.server.home.folder.exists()
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+@pytest.mark.slow
+def test_an_archive_that_finds_its_folder_in_use_leaves_no_password_there(place):  # noqa: F811
+    with opened("orthanc", folder=place):
+        before = set(place.iterdir())
+        with pytest.raises(ArchiveUnavailable, match="in use by another archive"):
+            opened("orthanc", folder=place)
+        assert set(place.iterdir()) == before
+
+
+@pytest.mark.slow
+def test_two_senders_of_one_study_do_not_refuse_each_other(monkeypatch):
+    _, made = small_study(3)
+    with opened("orthanc") as archive:
+        store = archive._store
+
+        def late(items, tick):  # the other one sends it all between our question and our answer
+            monkeypatch.setattr(archive, "_store", store)
+            archive.send(made)
+            return store(items, tick)
+
+        monkeypatch.setattr(archive, "_store", late)
+        assert len(archive.send(made, retries=0)) == 3
+
+
+def test_two_fetches_into_one_folder_help_each_other(tmp_path, monkeypatch):
+    _, made = small_study(1)
+    ours, theirs = (Incoming({}, tmp_path, lambda: None) for _ in range(2))
+    ours.located = theirs.located = {made[0].SOPInstanceUID: None}
+    data, write = instances(made)[0].encoded(), Path.write_bytes
+
+    def late(self, data):  # the other one writes the same file just now
+        monkeypatch.setattr(Path, "write_bytes", write)
+        write(self, data)
+        theirs.keep(made[0].SOPInstanceUID, data)
+
+    monkeypatch.setattr(Path, "write_bytes", late)
+    gone = ours.failed("the peer was gone")
+    ours.keep(made[0].SOPInstanceUID, data)
+    assert ours.everything() == theirs.everything() == list(tmp_path.iterdir())
+    ours.got.clear()
+    assert gone.missing == ours.failed("the peer was gone").missing == (made[0].SOPInstanceUID,)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import sys
 from typing import Any
 
@@ -12,10 +11,11 @@ from .._optional import optional
 from . import dimse
 from .archive import CALLER
 from .remote import DimseArchive
-from .server import READY_S, Server, Wish, launch, make_home
+from .server import Server, Wish, launch, make_home
 from .tls import context, own_files
 
 QUOTA = 256 * 2**30  # bytes that it takes in all, from whomever
+READY = "listening"  # what the server says in its log as soon as it is
 
 
 def start(wish: Wish) -> DimseArchive:
@@ -34,17 +34,16 @@ def start(wish: Wish) -> DimseArchive:
         # The server gives up root by itself, once Python has read what another account may not be able to read.
         return Server([sys.executable, "-m", "radkit.pacs.scp", json.dumps(order)], home, os.environ, drop=False)
 
-    def peer(server: Server, seconds: float) -> dimse.Peer:
-        trusted = context(server.home.certificate if wish.tls else None)
-        return dimse.Peer(wish.ae_title, "127.0.0.1", server.ports[0], CALLER, seconds, trusted)
-
-    def ready(server: Server) -> bool:
-        with socket.socket() as probe:  # much quicker than a C-ECHO that nobody hears
-            refused = probe.connect_ex(("127.0.0.1", server.ports[0]))
-        return not refused and dimse.echo(peer(server, READY_S))
+    def ready(server: Server) -> bool:  # its own word: at its port another archive may answer that was quicker
+        try:
+            return READY in (server.home.folder / "embedded.log").read_text(errors="replace").split()
+        except OSError:  # it has ended, and taken its folder along
+            return False
 
     server = launch(begin, ready, ports=(wish.dicom_port,), timeout=wish.timeout)
-    archive = DimseArchive(peer(server, wish.timeout), stable_age=wish.stable_age)
+    trusted = context(server.home.certificate if wish.tls else None)
+    peer = dimse.Peer(wish.ae_title, "127.0.0.1", server.ports[0], CALLER, wish.timeout, trusted)
+    archive = DimseArchive(peer, stable_age=wish.stable_age)
     archive.kind, archive.server = "embedded", server
     archive.certificate = server.home.certificate if wish.tls else None
     return archive

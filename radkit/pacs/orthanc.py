@@ -165,7 +165,10 @@ class OrthancArchive(DicomwebArchive):
     def _store(self, items: list[Instance], tick: Callable[[], object]) -> dict[str, str]:
         # Orthanc would take an instance that it holds a second time, if it came in another study.
         held = self._locate({"SOPInstanceUID": "\\".join(item.uid for item in items)})
-        refused = dict.fromkeys(held, Refusal("the archive holds that SOPInstanceUID in another study"))
+        same = [{"StudyInstanceUID": item.study, "SOPInstanceUID": item.uid} for item in items if item.uid in held]
+        just_sent = {uid for query in same for uid in self._locate(query)}  # by somebody else, since we asked
+        why = Refusal("the archive holds that SOPInstanceUID in another study")
+        refused = dict.fromkeys(held.keys() - just_sent, why)
         return {**refused, **super()._store([item for item in items if item.uid not in held], tick)}
 
     def _put(self, item: Instance) -> str:

@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import Any
 
 from pydicom import DataElement, Dataset, dcmread
-from pydicom.errors import InvalidDicomError
 
 from .._optional import optional
 from . import dimse
+from .embedded import READY
 from .instances import is_uid, parse
 from .limits import PDU
 from .matching import matches
@@ -40,14 +40,15 @@ class Store:
     def __init__(self, folder: Path, quota: float = math.inf):
         self.folder, self.room = folder, quota
         self.headers: dict[str, Dataset] = {}
+        self._lock = threading.Lock()  # two may send one instance at once
         for half_written in folder.glob("*.part"):
             half_written.unlink()
         for path in folder.glob("*.dcm"):
             self.room -= path.stat().st_size
             try:
                 self.headers[path.stem] = _header(dcmread(path, stop_before_pixels=True))
-            except (InvalidDicomError, EOFError) as error:
-                print(f"{path.name} is left out: {error}", file=sys.stderr)
+            except Exception as error:  # one broken file does not keep the others from being served
+                print(f"{path.name} is left out: {type(error).__name__}", file=sys.stderr)
 
     def path(self, uid: str) -> Path:
         """Return the file of an instance whose UID has been checked."""
@@ -58,11 +59,15 @@ class Store:
         header = _header(parse(data, stop_before_pixels=True))
         if header.get("SOPInstanceUID") != uid or not all(is_uid(header.get(keyword)) for keyword in _UIDS):
             return _NOT_AS_SAID
+        with self._lock:
+            return self._write(uid, header, data)
+
+    def _write(self, uid: str, header: Dataset, data: bytes) -> int:
         if uid in self.headers:  # an archive does not change what it holds
             return 0x0000 if self.headers[uid].StudyInstanceUID == header.StudyInstanceUID else _NOT_AS_SAID
         if len(data) > self.room:
             return _NO_SPACE
-        part = self.folder / f"{uid}-{threading.get_ident()}.part"
+        part = self.folder / f"{uid}.part"
         try:
             with part.open("wb") as file:
                 file.write(data)
@@ -186,6 +191,7 @@ def serve(
         (evt.EVT_C_GET, on_get, [store]),
     ]
     ae.start_server(("127.0.0.1", port), block=False, evt_handlers=handlers, ssl_context=secure)
+    print(READY, flush=True)
     while os.getppid() == supervisor:
         time.sleep(1)
     os._exit(1)  # our supervisor was killed: associations that still run are cut

@@ -149,7 +149,7 @@ class Server:
             start_new_session=True,
         )
         self._said: list[bytes] = []
-        self.stop = weakref.finalize(self, _stop, self._process, self._said, home)
+        self.stop = weakref.finalize(self, _stop, self._process, self._said, home, os.getpid())
         assert self._process.stdout is not None
         answer = self._process.stdout.readline()
         if not answer.startswith(b'{"pid"'):
@@ -172,7 +172,9 @@ class Server:
         return next((json.loads(line)["log"] for line in self._said if line.startswith(b'{"log"')), "")
 
 
-def _stop(process: subprocess.Popen[bytes], said: list[bytes], home: Home) -> None:
+def _stop(process: subprocess.Popen[bytes], said: list[bytes], home: Home, owner: int) -> None:
+    if os.getpid() != owner:  # a fork of ours that ends: the server goes on
+        return
     assert process.stdin and process.stdout
     process.stdin.close()
     try:

@@ -85,13 +85,11 @@ def main(order: dict[str, Any]) -> int:
     lock = sqlite3.connect(folder / "in-use", timeout=0, isolation_level=None)  # the portable lock of the library
     try:
         lock.execute("BEGIN EXCLUSIVE")
-    except sqlite3.OperationalError as error:
-        say(error=f"{folder} is in use by another archive ({error})")
-        return 1
-    try:
         return run(order)
-    except OSError as error:
-        say(error=str(error))
+    except (OSError, sqlite3.Error) as error:
+        say(
+            error=f"{folder} is in use by another archive ({error})" if isinstance(error, sqlite3.Error) else str(error)
+        )
         return 1
     finally:
         with contextlib.suppress(OSError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from operator import itemgetter
@@ -13,7 +14,6 @@ from typing import Any
 from pydicom import Dataset
 from tqdm import tqdm
 
-from .._folders import whole_file
 from ..errors import ArchiveError, ArchiveUnavailable, DicomError, TransferError
 from .instances import parse
 
@@ -57,7 +57,8 @@ class Incoming:
         """Return the error of a fetch that was given up, for ``reason`` or for what was wrong with each instance."""
         if not self.located:
             return ArchiveUnavailable(f"{reason}.")
-        failed = {uid: reason or self.reasons.get(uid, "the archive did not send it") for uid in self.rest()}
+        rest = [uid for uid in self.located if uid not in self.got]  # not what another fetch may bring just now
+        failed = {uid: reason or self.reasons.get(uid, "the archive did not send it") for uid in rest}
         return incomplete("came back from the archive", len(self.located), failed)
 
     def _path(self, uid: str) -> Path:
@@ -80,8 +81,11 @@ class Incoming:
 
 def _write(path: Path, data: bytes) -> Path:
     try:
-        with whole_file(path) as draft:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".", dir=path.parent) as room:  # another fetch may write the same file
+            draft = Path(room, path.name)
             draft.write_bytes(data)
+            draft.replace(path)
     except OSError as error:
         raise ArchiveError(f"{path.parent} cannot be written to: {error.strerror}.") from error
     return path
