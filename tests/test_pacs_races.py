@@ -18,6 +18,7 @@ from pynetdicom.dimse_primitives import C_ECHO
 from test_pacs import opened
 from test_pacs_faults import place  # noqa: F401
 from test_pacs_kills import small_study
+from test_pacs_watch import report, states, studies, until, watched
 
 import radkit as rk
 from radkit.errors import ArchiveError, ArchiveUnavailable
@@ -25,6 +26,7 @@ from radkit.pacs import dimse, receiving, server
 from radkit.pacs.instances import instances
 from radkit.pacs.scp import Store
 from radkit.pacs.transfer import Incoming
+from radkit.pacs.watching import Study
 
 
 @contextlib.contextmanager
@@ -201,3 +203,30 @@ def test_two_fetches_into_one_folder_help_each_other(tmp_path, monkeypatch):
     assert ours.everything() == theirs.everything() == list(tmp_path.iterdir())
     ours.got.clear()
     assert gone.missing == ours.failed("the peer was gone").missing == (made[0].SOPInstanceUID,)
+
+
+@pytest.mark.slow
+def test_a_watcher_outlives_mad_answers_and_a_failure_that_passes_and_clears_up(tmp_path, monkeypatch):
+    (uid,), images = studies(1)
+    (tmp_path / "1.2.3" / "output").mkdir(parents=True)
+    with opened("embedded") as archive:
+        watcher = watched(archive, report, tmp_path)
+        watcher._set(Study("1.2.3", state="stored"))  # and killed at once
+        ask, locate, trouble = archive.find, archive._locate, []
+        monkeypatch.setattr(archive, "find", lambda *level, **keys: [1] if level == ("study",) else ask(*level, **keys))
+
+        def stumble(query):
+            if "SeriesInstanceUID" in query:
+                monkeypatch.setattr(archive, "_locate", locate)
+                trouble.append(query)
+                raise ArchiveError("did not finish the query (status 0xA700).")
+            return locate(query)
+
+        archive.send(images, progress=False)
+        with watcher:
+            until(lambda: "AttributeError" in repr(watcher))
+            monkeypatch.setattr(archive, "_locate", stumble)
+            monkeypatch.setattr(archive, "find", ask)
+            watcher.wait(2, timeout=30)
+        assert trouble and states(watcher) == {uid: "stored", "1.2.3": "stored"}
+    assert {path.name for path in tmp_path.iterdir()} == {"in-use", "journal.sqlite"}

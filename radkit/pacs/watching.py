@@ -123,6 +123,8 @@ class Watcher:
                 self._lock.close()
                 raise ArchiveError(f"Another watcher works on {self._folder}: name another journal.") from error
             self._ours = {uid for study in self.studies for uid in json.loads(study.ours)}
+            for study in self._read("state = 'stored'"):  # killed before it had cleared up after one
+                shutil.rmtree(self._folder / study.uid, ignore_errors=True)
             self._pending, self._held, self._flying = set[str](), dict[str, int](), dict[str, threading.Thread]()
             self._wake, self._stopping, self._sweep_at = threading.Event(), False, 0.0
             self._loop = threading.Thread(target=self._watch, daemon=True)
@@ -202,9 +204,10 @@ class Watcher:
                 self._look()
                 self._launch()
                 self._trouble = ""
-            except (ArchiveError, OSError, sqlite3.Error) as error:
-                self.progress(Study("-", "waiting", why=_why(error)))
-                self._sweep_at, self._trouble = 0.0, f"waiting: {error}"  # what is missed meanwhile is swept up
+            except Exception as error:  # whatever a mad archive answers, the thread goes on
+                self._sweep_at, self._trouble = 0.0, f"waiting: {_why(error)}"  # what is missed meanwhile is swept up
+                with contextlib.suppress(Exception):
+                    self.progress(Study("-", "waiting", why=_why(error)))
             self._wake.wait(self.poll_s)
             self._wake.clear()
 
@@ -240,8 +243,8 @@ class Watcher:
                 self._set(fresh, images=images)
         except (ArchiveUnavailable, OSError, sqlite3.Error):
             raise
-        except Exception as error:  # of an instance that the rule has to be asked of
-            self._set(fresh, state="parked", why=_why(error))
+        except Exception as error:  # of an instance that the rule has to be asked of, or it may pass
+            self._failed(fresh._replace(attempts=1), error, 0.0)
 
     def _images(self, study: str) -> dict[str, str]:
         """Return the instances that fit the rule and are not our own, each with its series."""
