@@ -126,10 +126,13 @@ def test_a_cine_scrolls_plays_and_stops(session):
     frames = set()
     assert session.until(lambda: frames.add(canvas.get_attribute("aria-valuenow")) or len(frames) > 5)
     session.page.keyboard.press("p")
-    session.page.wait_for_timeout(200)  # the frame that is on its way is still drawn
-    still = canvas.get_attribute("aria-valuenow")
-    session.page.wait_for_timeout(300)
-    assert canvas.get_attribute("aria-valuenow") == still
+
+    def stands() -> bool:
+        still = canvas.get_attribute("aria-valuenow")
+        session.page.wait_for_timeout(400)
+        return canvas.get_attribute("aria-valuenow") == still
+
+    assert session.until(stands)  # the frames that are on their way are still drawn
     assert view.locator(".radkit-window").inner_text() == ""
     session.screenshot("cine", view)
 
@@ -150,11 +153,9 @@ def test_the_patient_is_named_hidden_and_stays_hidden(session):
     view.locator("canvas").first.focus()
     session.page.keyboard.press("h")
     assert session.until(lambda: not banner.is_visible())
-    cell = session.page.locator(".jp-CodeCell").nth(3)  # the same view, made anew
-    cell.locator(".cm-content").click()
-    session.page.wait_for_timeout(500)
-    session.page.keyboard.press("Control+Enter")
-    session.wait()
+    view.evaluate("view => view.dataset.old = ''")
+    session.run(session.page.locator(".jp-CodeCell").nth(3))  # the same view, made anew
+    assert session.until(lambda: session.ready(2).get_attribute("data-old") is None)
     assert session.until(lambda: session.ready(2).locator(".radkit-banner").text_content() != "")
     assert not session.ready(2).locator(".radkit-banner").is_visible()
     session.ready(2).locator("button", has_text="patient").click()

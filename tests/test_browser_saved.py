@@ -43,10 +43,14 @@ def test_a_trusted_notebook_shows_its_picture_when_its_kernel_is_gone(source):
         session.run_all()
         session.wait()
         session.ready(0)
-        for menu, command in (("File", "docmanager:save"), ("Kernel", "kernelmenu:shutdown")):
+        for menu, command, method, path in (
+            ("File", "docmanager:save", "PUT", "/api/contents/"),
+            ("Kernel", "kernelmenu:shutdown", "DELETE", "/api/sessions/"),
+        ):
             session.page.locator(".lm-MenuBar-item", has_text=menu).click()
-            session.page.locator(f'.lm-Menu [data-command="{command}"]').first.click()
-            session.page.wait_for_timeout(1000)
+            done = lambda answer, of=(method, path): answer.request.method == of[0] and of[1] in answer.url  # noqa: E731
+            with session.page.expect_response(done):
+                session.page.locator(f'.lm-Menu [data-command="{command}"]').first.click()
         session.page.reload()
         picture = session.page.locator(".radkit-view[data-state=saved] img.radkit-saved")
         picture.wait_for()

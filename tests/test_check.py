@@ -277,11 +277,7 @@ def test_a_click_is_judged_at_once_and_remembered_after_a_restart():
         )
 
         def run(what: str):
-            cell = cells.filter(has_text=what).first
-            cell.locator(".cm-content").click()
-            page.keyboard.press("Control+Enter")
-            session.wait()
-            return cell
+            return session.run(cells.filter(has_text=what).first)
 
         def said(word: str, shot: str) -> None:
             status = cell.get_by_role("status")
@@ -305,8 +301,8 @@ def test_a_click_is_judged_at_once_and_remembered_after_a_restart():
 
         page.locator(".lm-MenuBar-item", has_text="Kernel").click()
         page.locator('[data-command="kernelmenu:restart"]').click()
-        page.get_by_role("button", name="Confirm Kernel Restart").click()
-        page.wait_for_timeout(1000)
+        with page.expect_response(lambda answer: "/restart" in answer.url):
+            page.get_by_role("button", name="Confirm Kernel Restart").click()
         page.get_by_text("| Idle").wait_for()
         assert "✓ inverted · 2 wrong" in run("check = rk.check.Exercise").locator(".jp-OutputArea").inner_text()
         cell = run('check("inverted")')
