@@ -64,7 +64,7 @@ def errors_of(tmp_path_factory):
         if isinstance(item, Dataset):
             path = tmp_path_factory.mktemp("dciodvfy") / "object.dcm"
             item.save_as(path, enforce_file_format=True)
-        said = subprocess.run([tool, str(path)], capture_output=True, text=True, errors="replace", timeout=120)
+        said = subprocess.run([tool, str(path)], capture_output=True, text=True, errors="replace", timeout=600)
         lines = (said.stdout + said.stderr).splitlines()
         assert lines, "dciodvfy said nothing at all: was the file read?"
         return [line for line in lines if line.startswith("Error")]
@@ -89,7 +89,7 @@ def pixelmed_errors_of(tmp_path_factory):
             document.save_as(folder / f"{number}.dcm", enforce_file_format=True)
             validate = [*command, str(folder / f"{number}.dcm")]
             started.append(subprocess.Popen(validate, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True))
-        said = [process.communicate(timeout=300)[0] for process in started]
+        said = [process.communicate(timeout=900)[0] for process in started]
         assert all("IOD validation complete" in text for text in said), f"the validator stopped half-way: {said}"
         return [[line for line in text.splitlines() if line.startswith("Error")] for text in said]
 

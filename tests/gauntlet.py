@@ -39,7 +39,7 @@ from radkit._assets import asset
 from radkit.errors import RadkitError
 
 SECONDS, MEMORY, RESERVED = 5, 1 << 30, 4 << 30
-CHUNK, PATIENCE = 400, 120  # mutants of one worker, and seconds of the clock without a word from it
+CHUNK, PATIENCE = 400, 600  # mutants of one worker, and seconds of the clock without a word from it
 OPTIONS = ((), ("modified-dates",), ("retain-uids",), ("retain-safe-private", "clean-descriptors"),
            ("clean-structured-content", "retain-patient-characteristics", "retain-device-identity"))  # fmt: skip
 WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND

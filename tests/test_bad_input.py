@@ -74,7 +74,7 @@ with watch.operation("endless", "", path):
 @pytest.mark.slow
 def test_the_watch_sees_what_it_is_there_to_see(tmp_path):
     command = [sys.executable, "-c", MISCONDUCT, str(Path(__file__).parent), str(tmp_path)]
-    died = subprocess.run(command, capture_output=True, timeout=60, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    died = subprocess.run(command, capture_output=True, timeout=600, env=os.environ | {"OMP_NUM_THREADS": "1"})
     assert died.returncode == -signal.SIGXCPU, died.stderr
     said = [json.loads(line) for line in (tmp_path / "said").read_text().splitlines()]
     wrong = {one["name"]: " ".join(one["wrong"]) for one in said if "wrong" in one}

@@ -169,6 +169,6 @@ def test_a_real_interrupt_at_any_moment_leaves_whole_files_and_resumes_to_the_sa
     code = "import pathlib, sys; sys.path.insert(0, sys.argv[1])\n"
     code += "from test_bad_models import interrupted; interrupted(pathlib.Path(sys.argv[2]))"
     words = [sys.executable, "-c", code, str(Path(__file__).parent), str(tmp_path)]
-    child = subprocess.run(words, capture_output=True, text=True, timeout=300)
+    child = subprocess.run(words, capture_output=True, text=True, timeout=900)
     assert child.stdout.endswith("all four"), child.stderr
     assert same(train(folder=tmp_path, resume=True), trained)

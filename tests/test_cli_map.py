@@ -32,6 +32,6 @@ def test_a_ct_without_lungs_is_refused_and_not_run_for_ever(tmp_path):
     affine = np.array([[0, 0, 2.0, -64], [0, 2.0, 0, -64], [2.5, 0, 0, 0], [0, 0, 0, 1]])
     water = Volume(np.zeros((20, 64, 64), np.int16), affine, coordinate_system="PATIENT")
     write_ct_series(water, tmp_path / "in", header={"BodyPartExamined": "CHEST"})
-    answer = radkit("run", tmp_path / "map", tmp_path / "in", tmp_path / "out", "--timeout", "60")
+    answer = radkit("run", tmp_path / "map", tmp_path / "in", tmp_path / "out", "--timeout", "600")
     assert answer.exit_code == 2 and "air-filled lungs" in answer.output
     assert json.loads((tmp_path / "out" / "result.json").read_text())["status"] == "refused"

@@ -62,7 +62,7 @@ def ran(request, data, tmp_path_factory) -> Run:
     cells = [*untouched, *solved, nbformat.v4.new_code_cell(GRADES)]
     notebook = nbformat.v4.new_notebook(cells=cells, metadata=build_notebooks.METADATA)
     env = {**os.environ, "RADKIT_STAND_INS": data, "OMP_NUM_THREADS": "1"}
-    NotebookClient(notebook, allow_errors=True, timeout=300, resources={"metadata": {"path": str(folder)}}).execute(
+    NotebookClient(notebook, allow_errors=True, timeout=1200, resources={"metadata": {"path": str(folder)}}).execute(
         env=env
     )
     assert not error_of(cells[-1]), error_of(cells[-1]).traceback

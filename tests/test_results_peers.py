@@ -42,7 +42,7 @@ def results(small_ct):
 def dcmqi(tool: str, *options: object) -> None:
     """Run one of dcmqi's commands; they stand beside this Python's own."""
     path = Path(sysconfig.get_path("scripts")) / tool
-    said = subprocess.run([path, *map(str, options)], capture_output=True, text=True, timeout=120)
+    said = subprocess.run([path, *map(str, options)], capture_output=True, text=True, timeout=600)
     assert said.returncode == 0, said.stdout + said.stderr
 
 

@@ -349,7 +349,7 @@ def test_in_a_notebook_one_picture_is_drawn_anew():
     code = f"import sys\nsys.path.insert(0, {str(Path(__file__).parent)!r})\nimport test_training as own\n"
     code += "result = own.train(progress=True)"
     book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code)])
-    client.NotebookClient(book, timeout=60, kernel_name="python3").execute()
+    client.NotebookClient(book, timeout=600, kernel_name="python3").execute()
     pictures = [out for out in book.cells[0].outputs if "image/png" in out.get("data", {})]
     texts = "".join(out.get("text", "") for out in book.cells[0].outputs)
     assert len(pictures) == 1  # the last, which took the place of the three before
