@@ -39,7 +39,8 @@ signal.signal(signal.SIGTERM, lambda *_: child.terminate())
 status = child.wait()
 kill()
 if clean:
-    subprocess.run(clean, shell=True)
+    with contextlib.suppress(subprocess.TimeoutExpired):  # a container engine may hang: whoever waits for us waits on
+        subprocess.run(clean, shell=True, timeout=60)
 if given_up.is_set() and room:
     shutil.rmtree(room, ignore_errors=True)
 os._exit(status if status >= 0 else 128 - status)

@@ -148,7 +148,8 @@ def read_command(root: Path) -> tuple[list[str], dict[str, str], str]:
     try:
         manifest = json.loads((root / "etc" / "holoscan" / "app.json").read_text(encoding="utf-8"))
         environment = {name: here(value) for name, value in manifest.get("environment", {}).items()}
-        return [here(word) for word in shlex.split(manifest["command"])], environment, str(manifest.get("version"))
+        first, *words = map(here, shlex.split("" + manifest["command"]))  # of None, shlex would read standard input
+        return [first, *words], environment, str(manifest.get("version"))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DeployError(f"{root} is no MAP folder: etc/holoscan/app.json cannot be used ({error}).") from error
 
@@ -172,12 +173,17 @@ def _outcome(returncode: int | None, seconds: float, timeout: float, output: Pat
         raise DeployError(f"The application was stopped: it had not ended after {timeout:g} s. {tail(log)}", 124)
     try:
         result = json.loads((output / "result.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
+        result = {}
+    if not isinstance(result, dict):  # the application need not be ours
         result = {}
     if result.get("status") == "refused":
-        left = [f"{s['modality']} of {s['images']} images: {s['reason']}" for s in result["series"] if s["reason"]]
+        try:
+            left = [f"{s['modality']} of {s['images']} images: {s['reason']}" for s in result["series"] if s["reason"]]
+        except (KeyError, TypeError):
+            left = []
         why = f" ({'; '.join(left)})" if left else ""
-        raise InputRefused(f"The application refused its input: {result['reason']}{why}", returncode)
+        raise InputRefused(f"The application refused its input: {result.get('reason')}{why}", returncode)
     if returncode != 0:
         killed = ", killed from outside, as a system does that is out of memory" * (returncode == 137)
         raise DeployError(f"The application failed with exit status {returncode}{killed}. {tail(log)}", returncode)

@@ -52,7 +52,7 @@ def read_contents(path: Path, into: Contents) -> None:
             members: Any = archive.extractfile  # None for what is no file, which the caller's `with` refuses
             _read_image(members, "index.json" in archive.getnames(), into)
     elif (path / "index.json").is_file():
-        _read_image(lambda name: (path / name).open("rb"), True, into)
+        _read_image(lambda name: _open_file(path / name), True, into)
     else:
         _read_folder(path, into)
 
@@ -101,8 +101,8 @@ def _read_image(opened: Callable[[str], IO[bytes]], oci: bool, into: Contents) -
 
     if oci:
         found = document("index.json")
-        while "manifests" in found:  # an index of indexes is allowed
-            found = document(_blob(found["manifests"][0]))
+        for _ in range(8):  # an index of indexes is allowed, but not one that leads back to itself
+            found = document(_blob(found["manifests"][0])) if "manifests" in found else found
         config, layers = _blob(found["config"]), [_blob(layer) for layer in found["layers"]]
     else:
         found = document("manifest.json")[0]
@@ -111,6 +111,12 @@ def _read_image(opened: Callable[[str], IO[bytes]], oci: bool, into: Contents) -
     for name in layers:
         with opened(name) as stream:
             _read_layer(stream, into)
+
+
+def _open_file(path: Path) -> IO[bytes]:
+    if not path.is_file():  # a pipe would never end
+        raise ValueError(f"{path.name} is no file")
+    return path.open("rb")
 
 
 def _blob(described: dict[str, str]) -> str:
