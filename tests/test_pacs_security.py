@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 import requests
 from pydicom.uid import DeflatedExplicitVRLittleEndian
-from test_pacs import KINDS, copies, dcmtk, opened  # noqa: F401
+from test_pacs import KINDS, contents, copies, dcmtk, opened  # noqa: F401
 from test_pacs_faults import place  # noqa: F401
 from test_pacs_kills import small_study
 
@@ -55,12 +55,12 @@ def test_orthanc_refuses_every_other_address_of_this_machine():
         with opened("orthanc") as archive:
             port = archive.url.rpartition(":")[2]
             try:
-                answer = requests.get(f"http://{address}:{port}/system", auth=archive.session.auth, timeout=5)
+                answer = requests.get(f"http://{address}:{port}/system", auth=archive.session.auth, timeout=60)
                 assert answer.status_code in (401, 403)  # even with the password
             except requests.ConnectionError:
                 pass
             assert not dimse.echo(dimse.Peer(archive.ae_title, address, archive.dicom_port, "RADKIT", 5))
-            assert dimse.echo(dimse.Peer(archive.ae_title, "127.0.0.1", archive.dicom_port, "RADKIT", 5))
+            assert dimse.echo(dimse.Peer(archive.ae_title, "127.0.0.1", archive.dicom_port, "RADKIT", 30))
 
 
 def test_a_password_shows_nowhere(caplog, place, monkeypatch):  # noqa: F811
@@ -77,9 +77,9 @@ def test_a_password_shows_nowhere(caplog, place, monkeypatch):  # noqa: F811
         frames = traceback.walk_tb(caught.value.__traceback__.tb_next)  # radkit's own, without this test's
         told = traceback.StackSummary.extract(frames, capture_locals=True)
         shown = "".join(told.format()) + caplog.text + repr(archive) + repr(vars(archive)) + repr(archive.session.auth)
-        files = [file for file in place.rglob("*") if file.is_file()]
         process = [Path(f"/proc/{archive.server.pid}/{name}") for name in ("cmdline", "environ")]
-        assert not any(password.encode() in file.read_bytes() for file in files + process)
+        assert all(file.read_bytes() for file in process)
+        assert not any(password.encode() in content for content in contents(*process, *place.rglob("*")))
         assert archive.server.home.secret({"a": 1}).stat().st_mode & 0o177 == 0
     assert password not in shown
 
@@ -99,7 +99,7 @@ def test_tls_is_spoken_when_asked_and_only_with_the_certificate(kind, place):  #
         if archive.url:
             assert archive.url.startswith("https://") and len(archive.dicomweb.search_for_studies()) == 1
             with pytest.raises(requests.exceptions.SSLError):
-                requests.get(archive.url, timeout=5)
+                requests.get(archive.url, timeout=60)
             reached = archive.url.replace("//", "//{}:{}@".format(*archive.session.auth))
             with rk.pacs.open_archive(reached, tls=archive.certificate) as client:
                 assert client.find()
@@ -126,6 +126,7 @@ class Mad(http.server.BaseHTTPRequestHandler):
     """Answers as ``answer`` says: bytes, or a function that writes what it likes."""
 
     answer: object = b""
+    whole = False  # whether one that comes drop by drop was heard to its end
 
     def do_GET(self):
         type(self).answer(self.wfile) if callable(self.answer) else self.wfile.write(self.answer)
@@ -157,10 +158,11 @@ def mad():
 
 def dripping(head):
     def drip(file):
-        for byte in head + b" " * 200:
+        for byte in head + b" " * 2000:
             file.write(bytes([byte]))
             file.flush()
             time.sleep(0.05)
+        Mad.whole = True
 
     return drip
 
@@ -182,10 +184,10 @@ GARBAGE = {
 @pytest.mark.parametrize("what", GARBAGE)
 def test_an_orthanc_that_answers_garbage_is_unavailable_within_its_timeout(what, mad, monkeypatch):
     monkeypatch.setattr(Mad, "answer", GARBAGE[what])
-    began = time.monotonic()
+    monkeypatch.setattr(Mad, "whole", False)
     with pytest.raises(ArchiveUnavailable):
         orthanc.connect(mad, timeout=0.5)
-    assert time.monotonic() - began < 5  # the slow ones would take ten seconds and more
+    assert not Mad.whole  # after a hundred seconds
 
 
 def test_an_answer_without_an_end_is_cut_off(mad, monkeypatch):
@@ -197,7 +199,7 @@ def test_an_answer_without_an_end_is_cut_off(mad, monkeypatch):
     monkeypatch.setattr(session, "MOST_TOLD", 2**20)
     monkeypatch.setattr(Mad, "answer", lambda file: endless(file))
     with pytest.raises(ArchiveUnavailable, match="longer than 1 MB"):
-        orthanc.connect(mad, timeout=20)
+        orthanc.connect(mad, timeout=120)
 
 
 def test_a_query_with_too_many_answers_is_cut_off(monkeypatch):
@@ -236,9 +238,9 @@ def test_the_embedded_archive_goes_on_after_what_strangers_send(place, monkeypat
     _uid, made = small_study(5)
     with opened("embedded", folder=place) as archive:
         with socket.create_connection((archive.host, archive.dicom_port)) as stranger:
-            stranger.sendall(struct.pack(">BBL", 1, 0, 2**31) + bytes(2**16))  # a PDU of two gigabytes
-            stranger.settimeout(10)
-            with contextlib.suppress(ConnectionResetError):
+            stranger.settimeout(60)
+            with contextlib.suppress(ConnectionError):  # it may be closed before all is sent
+                stranger.sendall(struct.pack(">BBL", 1, 0, 2**31) + bytes(2**16))  # a PDU of two gigabytes
                 assert stranger.recv(1) in (b"", b"\x07")  # closed, or told to go
         with pytest.raises(TransferError, match=r"[23] of 5.*out of resources"):
             archive.send(made, retries=0)
