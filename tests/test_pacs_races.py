@@ -15,7 +15,7 @@ import pytest
 from pydicom import Dataset
 from pynetdicom import AE, AllStoragePresentationContexts, evt
 from pynetdicom.dimse_primitives import C_ECHO
-from test_pacs import opened
+from test_pacs import KINDS, opened
 from test_pacs_faults import place  # noqa: F401
 from test_pacs_kills import small_study
 from test_pacs_watch import report, states, studies, until, watched
@@ -230,3 +230,36 @@ def test_a_watcher_outlives_mad_answers_and_a_failure_that_passes_and_clears_up(
             watcher.wait(2, timeout=30)
         assert trouble and states(watcher) == {uid: "stored", "1.2.3": "stored"}
     assert {path.name for path in tmp_path.iterdir()} == {"in-use", "journal.sqlite"}
+
+
+def test_who_stays_on_the_line_is_hung_up_on():
+    def waited_for():  # by Python, at its end
+        return sum(not thread.daemon for thread in threading.enumerate())
+
+    before, us = waited_for(), dimse.Peer("PEER", "127.0.0.1", 104, "RADKIT", 30)
+    with contextlib.ExitStack() as line:
+        with receiving.listen(us, 0, {}) as where:
+            line.enter_context(socket.create_connection(where))
+            until(lambda: waited_for() > before)
+        until(lambda: waited_for() <= before, 10)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_interrupt_while_an_archive_starts_leaves_nothing(kind, place, monkeypatch):  # noqa: F811
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.chdir(place)
+    monkeypatch.setattr(server.Server, "alive", interrupted)
+    with pytest.raises(KeyboardInterrupt) as kept:  # as a notebook keeps the traceback
+        opened(kind)
+    assert kept and not list(place.glob(".radkit/archive/*"))
+
+
+def test_an_archive_that_cannot_have_tls_leaves_no_folder(place, monkeypatch):  # noqa: F811
+    monkeypatch.chdir(place)
+    monkeypatch.setattr("radkit.pacs.tls.shutil.which", lambda _: None)
+    with pytest.raises(ArchiveUnavailable, match="needs the program openssl"):
+        opened("embedded", tls=True)
+    assert not list(place.glob(".radkit/archive/*"))

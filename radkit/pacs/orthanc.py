@@ -107,8 +107,10 @@ def start(programs: tuple[Path, Path], wish: Wish) -> OrthancArchive:
         session.verify = str(certificate)
     try:
         archive = OrthancArchive(url, session, timeout=wish.timeout)
-    except ArchiveUnavailable:
+    except BaseException:
         server.stop()
+        if end:
+            end()
         raise
     archive.server, archive.certificate, archive._end = server, certificate, end
     return archive

@@ -124,6 +124,8 @@ def listen(peer: Peer, port: int, handlers: Mapping[Any, Callable[[Any], Any]]) 
         yield server.server_address[:2]
     finally:
         server.shutdown()
+        for caller in server.active_associations:  # whoever stays on the line; Python's end would wait for him
+            caller.dul.socket._shutdown_socket()
 
 
 def commit(

@@ -224,12 +224,16 @@ def launch(
             raise ArchiveUnavailable(f"Port {asked[0]} is in use by another program: leave it out, one is found.")
         server = start(chosen)
         server.ports, server.again = chosen, partial(launch, start, ready, ports=chosen, timeout=timeout)
-        while server.alive() and time.monotonic() < deadline:
-            if ready(server) and server.alive():
-                if server._secret:
-                    server._secret.unlink(missing_ok=True)  # only the start needed it
-                return server
-            time.sleep(0.03)
+        try:
+            while server.alive() and time.monotonic() < deadline:
+                if ready(server) and server.alive():
+                    if server._secret:
+                        server._secret.unlink(missing_ok=True)  # only the start needed it
+                    return server
+                time.sleep(0.03)
+        except BaseException:  # an interrupt, whose traceback a notebook keeps, and the server with it
+            server.stop()
+            raise
         how = f"did not answer within {timeout:g} s" if server.alive() else "ended at its start"
         server.stop()
         if attempt == _PORT_TRIES or not any(map(_taken, chosen)):  # else another program was quicker: try other ports

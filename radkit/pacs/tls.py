@@ -28,6 +28,8 @@ def own_files(home: Home) -> tuple[Path, Path]:
     if certificate.is_file() and both.is_file():
         return certificate, both
     if not (openssl := shutil.which("openssl")):
+        if not home.keep:
+            shutil.rmtree(home.folder, ignore_errors=True)
         raise ArchiveUnavailable(
             "TLS needs the program openssl: sudo apt-get install openssl, or conda install openssl."
         )
