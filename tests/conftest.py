@@ -23,6 +23,12 @@ class SmallCT(NamedTuple):
     files: list[Path]
 
 
+@pytest.fixture(autouse=True)
+def screen(monkeypatch):
+    """Whatever the terminal of whoever runs the tests, tables are as wide as where there is none."""
+    monkeypatch.setenv("COLUMNS", "80")
+
+
 @pytest.fixture(scope="session")
 def small_ct(tmp_path_factory) -> SmallCT:
     """A corner of a chest: lung, chest wall in front and behind, and a nodule of about 4 ml."""
