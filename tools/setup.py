@@ -103,7 +103,19 @@ def install_packages(python: Path, purpose: str, torch: str) -> bool:
     # "==" lets an index offer its CPU build (2.13.0+cpu), which sorts higher; "===" takes the index's own build alone.
     pin = next(line for line in (ROOT / "constraints.txt").read_text().splitlines() if line.startswith("torch=="))
     pin = pin.replace("==", "===") if torch == "cuda" else pin
-    command = [str(python), "-m", "pip", "install", "-c", "constraints.txt", "-e", f".[{extras}]", pin]
+    command = [
+        str(python),
+        "-m",
+        "pip",
+        "install",
+        "--retries",
+        "10",
+        "-c",
+        "constraints.txt",
+        "-e",
+        f".[{extras}]",
+        pin,
+    ]
     if run(command, watch="Python packages") != 0:
         raise SetupError(f"pip could not install the packages.\n{tail()}\nThe whole story is in build/{LOG.name}.")
     # Holoscan makes its links at the first start of Python, and MONAI wants the CUDA runtime library to be found.
@@ -143,8 +155,9 @@ def apt_install(packages: list[str]) -> bool:
     # A fresh Orthanc would start a service of its own; radkit starts one when a notebook asks for it.
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
     with ONE_APT:
-        run(["apt-get", "update"], env=environment)
-        return run(["apt-get", "install", "-y", "--no-install-recommends", *packages], env=environment) == 0
+        apt = ["apt-get", "-o", "DPkg::Lock::Timeout=600"]  # a fresh machine may be at its own updates
+        run([*apt, "update"], env=environment)
+        return run([*apt, "install", "-y", "--no-install-recommends", *packages], env=environment) == 0
 
 
 def is_there(command: str) -> bool:
@@ -168,7 +181,15 @@ def run(command: list[str], *, watch: str = "", env: dict[str, str] | None = Non
     with LOG.open("a", encoding="utf-8") as log:
         log.write(f"$ {' '.join(command)}\n")
         pipe = subprocess.PIPE
-        child = subprocess.Popen(command, cwd=ROOT, env=env, text=True, stdout=pipe, stderr=subprocess.STDOUT)
+        child = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env=env,
+            stdout=pipe,
+            stderr=subprocess.STDOUT,
+            encoding="utf-8",
+            errors="replace",  # whatever the locale: a stray byte ends no set-up
+        )
         assert child.stdout is not None
         stage, ended = ["starting"], threading.Event()
         if watch:
