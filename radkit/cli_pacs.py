@@ -178,8 +178,17 @@ def status(address: str | None) -> None:
     click.echo(f"{archive}\n{counted(len(counts), 'study', 'studies')}", nl=False)
     click.echo("" if None in counts else f", {counted(sum(map(int, counts)), 'instance')}")  # not all archives count
     if not address and (folder := _here().get("folder")):
-        size = sum(file.stat().st_size for file in Path(folder).rglob("*") if file.is_file())
-        click.echo(f"{size / 1e6:,.1f} MB in {folder}")
+        click.echo(f"{_size(folder) / 1e6:,.1f} MB in {folder}")
+
+
+def _size(folder: str) -> int:
+    """Return the bytes in a folder that an archive works in: what goes while they are counted is none."""
+    size = 0
+    for place, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(OSError):
+                size += Path(place, name).stat().st_size
+    return size
 
 
 @pacs.command()

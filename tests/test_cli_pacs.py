@@ -16,7 +16,7 @@ from test_pacs import need
 from test_pacs_watch import studies, until
 
 from radkit.cli import main
-from radkit.cli_pacs import STATE
+from radkit.cli_pacs import STATE, _size
 
 COMMANDS = ("start", "stop", "status", "send", "find", "fetch", "watch")
 APPLICATION = """
@@ -106,6 +106,13 @@ def test_an_archive_outlives_the_command_and_keeps_what_it_was_sent(project, kin
     assert uids[0] in completed("radkit pacs fetch --study", uids[0][:-3])
     assert pacs("stop").exit_code == 0 and pacs("status").exit_code == 1
     assert pacs("start", "--kind", kind).exit_code == 0 and "2 studies" in pacs("status").output
+
+
+def test_a_file_that_goes_while_an_archives_bytes_are_counted_counts_for_nothing(tmp_path):
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep" / "kept").write_bytes(b"kept")
+    (tmp_path / "gone").symlink_to(tmp_path / "nowhere")  # listed, and not there when it is looked at
+    assert _size(tmp_path) == 4
 
 
 def completed(words, begun):
