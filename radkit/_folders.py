@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from uuid import uuid4
 
 from .errors import RadkitError
 
@@ -14,7 +15,7 @@ from .errors import RadkitError
 def whole_file(path: Path) -> Iterator[Path]:
     """Write a draft, in a folder that is made; it then takes the place of ``path``, or is removed if interrupted."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.part")
+    draft = path.with_name(f".{path.name}.{uuid4().hex}.part")  # two may write it at once
     try:
         yield draft
         draft.replace(path)

@@ -103,19 +103,8 @@ def install_packages(python: Path, purpose: str, torch: str) -> bool:
     # "==" lets an index offer its CPU build (2.13.0+cpu), which sorts higher; "===" takes the index's own build alone.
     pin = next(line for line in (ROOT / "constraints.txt").read_text().splitlines() if line.startswith("torch=="))
     pin = pin.replace("==", "===") if torch == "cuda" else pin
-    command = [
-        str(python),
-        "-m",
-        "pip",
-        "install",
-        "--retries",
-        "10",
-        "-c",
-        "constraints.txt",
-        "-e",
-        f".[{extras}]",
-        pin,
-    ]
+    pip = [str(python), *["-m", "pip", "install", "--retries", "10", "-c", "constraints.txt"]]
+    command = [*pip, "-e", f".[{extras}]", pin]
     if run(command, watch="Python packages") != 0:
         raise SetupError(f"pip could not install the packages.\n{tail()}\nThe whole story is in build/{LOG.name}.")
     # Holoscan makes its links at the first start of Python, and MONAI wants the CUDA runtime library to be found.

@@ -86,10 +86,11 @@ def main(order: dict[str, Any]) -> int:
     try:
         lock.execute("BEGIN EXCLUSIVE")
         return run(order)
-    except (OSError, sqlite3.Error) as error:
-        say(
-            error=f"{folder} is in use by another archive ({error})" if isinstance(error, sqlite3.Error) else str(error)
-        )
+    except sqlite3.Error as error:
+        say(error=f"{folder} is in use by another archive ({error})")
+        return 1
+    except OSError as error:
+        say(error=str(error))
         return 1
     finally:
         with contextlib.suppress(OSError):

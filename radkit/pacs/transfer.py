@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from operator import itemgetter
@@ -14,6 +13,7 @@ from typing import Any
 from pydicom import Dataset
 from tqdm import tqdm
 
+from .._folders import whole_file
 from ..errors import ArchiveError, ArchiveUnavailable, DicomError, TransferError
 from .instances import parse
 
@@ -81,11 +81,8 @@ class Incoming:
 
 def _write(path: Path, data: bytes) -> Path:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".", dir=path.parent) as room:  # another fetch may write the same file
-            draft = Path(room, path.name)
+        with whole_file(path) as draft:
             draft.write_bytes(data)
-            draft.replace(path)
     except OSError as error:
         raise ArchiveError(f"{path.parent} cannot be written to: {error.strerror}.") from error
     return path
