@@ -12,6 +12,8 @@ def matches(key: DataElement, header: Dataset) -> bool:
     """Match one key: universal, single value, list of UIDs, wild card or range (PS3.4, C.2.2.2)."""
     if key.VR == "SQ" or key.value in (None, "", []):
         return True
+    if key.VR == "UI":  # no wild cards; and a retrieval names hundreds
+        return not set(_values(key)).isdisjoint(_values(header.get(key.tag)))
     have = [str(value) for value in _values(header.get(key.tag))]
     for wanted in map(str, _values(key)):
         if key.VR in ("DA", "TM", "DT") and "-" in wanted:
@@ -31,4 +33,4 @@ def _values(element: DataElement | None) -> list[Any]:
 
 def _pattern(wanted: str, vr: str) -> re.Pattern[str]:
     wild = re.escape(wanted).replace(r"\*", ".*").replace(r"\?", ".")
-    return re.compile(re.escape(wanted) if vr == "UI" else wild, re.IGNORECASE if vr == "PN" else 0)
+    return re.compile(wild, re.IGNORECASE if vr == "PN" else 0)
