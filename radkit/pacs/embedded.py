@@ -36,7 +36,7 @@ def start(wish: Wish) -> DimseArchive:
 
     def ready(server: Server) -> bool:  # its own word: at its port another archive may answer that was quicker
         try:
-            return READY in (server.home.folder / "embedded.log").read_text(errors="replace").split()
+            return READY in server.home.log.read_text(errors="replace").split()
         except OSError:  # it has ended, and taken its folder along
             return False
 

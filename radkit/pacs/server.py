@@ -65,6 +65,11 @@ class Home:
         """What the server shows by TLS."""
         return self.folder / "certificate.pem"
 
+    @property
+    def log(self) -> Path:
+        """What the server says."""
+        return self.folder / f"{self.kind}.log"
+
     def secret(self, content: object = None) -> Path:
         """Write ``content``, if any, as JSON to a new file that only the server's account can read."""
         handle, name = tempfile.mkstemp(dir=self.folder, prefix=f"{self.kind}-", suffix=".json")
@@ -136,7 +141,7 @@ class Server:
         self, command: list[str], home: Home, env: Mapping[str, str], *, secret: Path | None = None, drop: bool = True
     ):
         self.home, self._secret = home, secret
-        log, remove = str(home.folder / f"{home.kind}.log"), [str(secret)] if secret else []
+        log, remove = str(home.log), [str(secret)] if secret else []
         order: dict[str, Any] = {"command": command, "folder": str(home.folder), "log": log, "remove": remove}
         order |= {"account": home.account if drop else None, "keep": home.keep}
         script = str(Path(__file__).with_name("supervisor.py"))
