@@ -143,9 +143,9 @@ def _frames(segmentation: Dataset, images: list[Dataset]) -> Iterator[str]:
 def _document(document: Dataset, there: Sequence[Dataset]) -> Iterator[str]:
     """Every object referred to is there and listed, every number has its unit, every code is of its group."""
     objects = {item.SOPInstanceUID: item for item in there}
-    measured = there if document.Modality == "SR" else ()  # a key object note measures nothing
-    volumes = {item.SOPInstanceUID: _volumes(item) for item in measured if "SegmentSequence" in item}
-    followed = any("SegmentSequence" in item for item in there)  # without a SEG at hand its references are let be
+    segmentations = [item for item in there if "SegmentSequence" in item]
+    measured = segmentations if document.Modality == "SR" else ()  # a key object note measures nothing
+    volumes = {item.SOPInstanceUID: _volumes(item) for item in measured}
     yield from _outside("title", document.get("ConceptNameCodeSequence"), *TITLED[document.Modality])
     referred = {}
     for item in _items(document):
@@ -159,7 +159,8 @@ def _document(document: Dataset, there: Sequence[Dataset]) -> Iterator[str]:
             what, groups = CODED[_concept(item)]
             yield from _outside(what, item.get("ConceptCodeSequence"), *groups)
     gone = [kind for uid, kind in referred.items() if uid not in objects]
-    if missing := sum(followed or kind != SegmentationStorage for kind in gone):
+    # Without a SEG at hand the references to one are let be.
+    if missing := sum(bool(segmentations) or kind != SegmentationStorage for kind in gone):
         yield f"refers to {missing} objects that are not here"
     studies = [study for keyword in EVIDENCE for study in document.get(keyword, [])]
     series = [series for study in studies for series in study.get("ReferencedSeriesSequence", [])]
